@@ -1,0 +1,53 @@
+# The front door: every command a person or CI needs. `make` alone lists them.
+PORT ?= 8000
+WORKERS ?= 1
+export PYTHON
+
+BIN := .venv/bin
+CODE := packages tests benchmarks conftest.py
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format lint types imports bench openapi migrate requirements environment clean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+serve: ## set everything up, register a demo merchant the first time, and serve on 127.0.0.1 (PORT=8000 WORKERS=1)
+	@scripts/environment.sh serve
+	@exec $(BIN)/ecross-server serve --demo --port $(PORT) --workers $(WORKERS)
+
+test: check ## everything: format, lint, types, import contracts, all tests
+	@$(BIN)/pytest
+
+check: format lint types imports ## the fast gates only
+
+environment:
+	@scripts/environment.sh dev
+
+format: environment
+	$(BIN)/ruff format --check $(CODE)
+
+lint: environment
+	$(BIN)/ruff check $(CODE)
+
+types: environment
+	$(BIN)/mypy
+
+imports: environment
+	$(BIN)/lint-imports
+
+bench: environment ## our benchmarks: start-up, memory, CPU per request
+	@$(BIN)/python -m benchmarks
+
+openapi: environment ## rewrite docs/openapi.json from the code
+	@$(BIN)/ecross-server openapi > docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
+
+migrate: ## bring the database to this version's schema
+	@scripts/environment.sh serve
+	@$(BIN)/ecross-server migrate
+
+requirements: ## resolve requirements/*.in again (needs uv)
+	@scripts/requirements.sh
+
+clean: ## remove the environment and caches, never the data folder
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis htmlcov .coverage .coverage.*

@@ -1,0 +1,118 @@
+"""`python -m benchmarks`: measure all parts, or those named, and print one report."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn
+
+from benchmarks import report
+from benchmarks.checks import measure_checks
+from benchmarks.load import HOW_TO_GET_WRK, has_wrk, measure_load
+from benchmarks.memory import measure_many_clients, measure_memory
+from benchmarks.processes import ProcessFailedError
+from benchmarks.report import MANY_CLIENTS, Results
+from benchmarks.servers import make_demo_folder
+from benchmarks.startup import measure_startup
+
+PARTS: Final = ("startup", "memory", "load", "checks")
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is done for a figure. All of it ends after `limit_seconds`, finished or not."""
+
+    starts: int
+    requests: int
+    reads: int
+    log_levels: tuple[str, ...]
+    rounds: int
+    run_seconds: int
+    repeats: int
+    limit_seconds: int
+
+
+FULL: Final = Effort(
+    starts=5,
+    requests=20_000,
+    reads=3,
+    log_levels=("info", "warning"),
+    rounds=3,
+    run_seconds=2,
+    repeats=7,
+    limit_seconds=480,
+)
+QUICK: Final = Effort(
+    starts=1, requests=5_000, reads=1, log_levels=("info",), rounds=1, run_seconds=1, repeats=3, limit_seconds=120
+)
+
+
+def main() -> int:
+    """Measure and report; the exit code: 0 done, 1 a server failed or time ran out."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure: {', '.join(PARTS)} [default: all]")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter runs: a first look, no more")
+    parser.add_argument("--json", action="store_true", dest="as_json", help="print the figures as JSON")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - set(PARTS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    if not Path("/proc/self/smaps_rollup").exists():
+        _tell("The figures come from Linux's /proc, which this system does not have.")
+        return 1
+    effort = QUICK if arguments.quick else FULL
+    # Both end in the ordinary way, so that every server is stopped and every folder removed.
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGALRM, _end)
+    signal.alarm(effort.limit_seconds)
+    try:
+        with tempfile.TemporaryDirectory(prefix="ecross-bench-") as folder:
+            results = _measure(arguments.parts or PARTS, effort, Path(folder))
+    except ProcessFailedError as error:
+        _tell(str(error))
+        return 1
+    signal.alarm(0)
+    (report.print_json if arguments.as_json else report.print_tables)(results)
+    return 0
+
+
+def _measure(parts: list[str] | tuple[str, ...], effort: Effort, folder: Path) -> Results:
+    results = Results(load_average=os.getloadavg()[0])
+    demo_dir = make_demo_folder(folder)
+    if "startup" in parts:
+        _tell("measuring start-up ...")
+        results.start_up = measure_startup(demo_dir, effort.starts)
+    if "memory" in parts:
+        _tell("measuring memory ...")
+        results.memory = measure_memory(demo_dir, effort.requests)
+        rows, load = measure_many_clients(demo_dir, MANY_CLIENTS, effort.requests, effort.reads)
+        results.memory += rows
+        results.registry = [load]
+    if "load" in parts:
+        if has_wrk():
+            _tell("measuring requests ...")
+            results.load = measure_load(demo_dir, effort.log_levels, effort.rounds, effort.run_seconds)
+        else:
+            results.notes.append(HOW_TO_GET_WRK)
+    if "checks" in parts:
+        _tell("measuring checks ...")
+        results.checks = measure_checks(demo_dir, effort.repeats)
+    return results
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    if number == signal.SIGALRM:
+        raise ProcessFailedError("Time ran out; nothing is reported.")
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""The report: tables for people, or one JSON document with the same figures and names in camelCase."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from pydantic.alias_generators import to_camel
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.checks import Check
+from benchmarks.load import Load
+from benchmarks.memory import MemoryUse, RegistryLoad
+from benchmarks.startup import StartUp
+
+START_BUDGET_SECONDS: Final = 1.5
+WORKER_BUDGET_MB: Final = 100
+WORKER_BUDGET_MANY_CLIENTS_MB: Final = 150
+TOKEN_BUDGET_RATIO: Final = 1.3
+MANY_CLIENTS: Final = 100_000
+WIDTH: Final = 110
+"""Where there is no terminal whose width could be asked for."""
+
+
+@dataclass(slots=True)
+class Results:
+    """All figures of one run."""
+
+    load_average: float
+    """What else the machine did just before, in processes that wanted to run."""
+    start_up: list[StartUp] = field(default_factory=list)
+    memory: list[MemoryUse] = field(default_factory=list)
+    registry: list[RegistryLoad] = field(default_factory=list)
+    load: list[Load] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def print_json(results: Results) -> None:
+    """Print the figures for programs."""
+    content = {"machine": _machine(), **dataclasses.asdict(results)}
+    print(json.dumps(_in_camel_case(content), indent=2))
+
+
+def print_tables(results: Results) -> None:
+    """Print the figures for people."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    machine = _machine()
+    console.print(
+        f"Python {machine['python']}, {machine['processors']} processors, {machine['system']}, "
+        f"load average {results.load_average:.1f} before"
+    )
+    if results.start_up:
+        _print_start_up(console, results.start_up)
+    if results.memory:
+        _print_memory(console, results.memory)
+    for row in results.registry:
+        console.print(
+            f"Registry of {row.clients:,} clients: read in {_seconds(row.seconds.median)} s "
+            f"({_seconds(row.seconds.smallest)} to {_seconds(row.seconds.largest)}); "
+            f"the server listens {_seconds(row.start_to_announcement_seconds)} s after its start."
+        )
+    if results.load:
+        _print_load(console, results.load)
+    if results.checks:
+        _print_checks(console, results.checks)
+    for note in results.notes:
+        console.print(note)
+
+
+def _print_start_up(console: Console, rows: Sequence[StartUp]) -> None:
+    _print_table(
+        console,
+        f"Start-up: from the command to its first good answer, seconds (budget {START_BUDGET_SECONDS})",
+        ("data folder", "first answer"),
+        ("runs", "median", "min", "max", ""),
+        [
+            (
+                row.folder,
+                row.first_answer,
+                str(row.seconds.runs),
+                _seconds(row.seconds.median),
+                _seconds(row.seconds.smallest),
+                _seconds(row.seconds.largest),
+                _verdict(row.seconds.median, START_BUDGET_SECONDS),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _print_memory(console: Console, rows: Sequence[MemoryUse]) -> None:
+    def verdict(row: MemoryUse) -> str:
+        if row.process == "supervisor":
+            return ""
+        has_many = row.clients >= MANY_CLIENTS
+        return _verdict(row.memory.rss_mb, WORKER_BUDGET_MANY_CLIENTS_MB if has_many else WORKER_BUDGET_MB)
+
+    _print_table(
+        console,
+        f"Memory, MB of 10^6 bytes (budget of a worker's RSS {WORKER_BUDGET_MB}, "
+        f"with 10^5 clients {WORKER_BUDGET_MANY_CLIENTS_MB})",
+        ("workers", "clients", "moment", "process"),
+        ("RSS", "PSS", ""),
+        [
+            (
+                str(row.workers),
+                f"{row.clients:,}",
+                row.moment,
+                row.process,
+                f"{row.memory.rss_mb:.1f}",
+                f"{row.memory.pss_mb:.1f}",
+                verdict(row),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _print_load(console: Console, rows: Sequence[Load]) -> None:
+    def verdict(row: Load) -> str:
+        return _verdict(row.ratio.median, TOKEN_BUDGET_RATIO) if row.call == "POST /token, good" else ""
+
+    _print_table(
+        console,
+        f"Requests, 1 worker, 32 connections (budget of POST /token {TOKEN_BUDGET_RATIO} x the do-nothing route)",
+        ("call", "log level"),
+        ("CPU µs", "x nothing", "min..max", "requests/s", "p50 ms", "p99 ms", ""),
+        [
+            (
+                row.call,
+                row.log_level or "-",
+                f"{row.cpu_us:.1f}",
+                f"{row.ratio.median:.2f}",
+                f"{row.ratio.smallest:.2f}..{row.ratio.largest:.2f}",
+                f"{row.per_second:,.0f}",
+                f"{row.p50_ms:.2f}",
+                f"{row.p99_ms:.2f}",
+                verdict(row),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _print_checks(console: Console, rows: Sequence[Check]) -> None:
+    _print_table(
+        console,
+        "Inside the process, microseconds a call",
+        ("what",),
+        ("median", "min", "max", "budget", ""),
+        [
+            (
+                row.name,
+                f"{row.microseconds.median:.2f}",
+                f"{row.microseconds.smallest:.2f}",
+                f"{row.microseconds.largest:.2f}",
+                "-" if row.budget_us is None else f"{row.budget_us:g}",
+                "" if row.budget_us is None else _verdict(row.microseconds.median, row.budget_us),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _print_table(
+    console: Console, title: str, texts: Sequence[str], numbers: Sequence[str], rows: Iterable[Sequence[str]]
+) -> None:
+    table = Table(box=None, pad_edge=False)
+    for name in texts:
+        table.add_column(name, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    # The table's own title would be broken at the table's width.
+    console.print(f"\n[bold]{title}[/]", table, sep="\n")
+
+
+def _verdict(figure: float, budget: float) -> str:
+    return "ok" if figure <= budget else "OVER"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _machine() -> dict[str, str | int | None]:
+    return {
+        "python": platform.python_version(),
+        "processors": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+    }
+
+
+def _in_camel_case(value: object) -> object:
+    if isinstance(value, dict):
+        return {to_camel(name): _in_camel_case(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_in_camel_case(each) for each in value]
+    return round(value, 6) if isinstance(value, float) else value

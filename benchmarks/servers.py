@@ -1,0 +1,78 @@
+"""The two servers that are measured: the real command, and a do-nothing Starlette route to compare it with."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final
+
+from benchmarks.calls import Credentials
+from benchmarks.processes import Running, running
+from ecross_server.settings import PREFIX
+
+# Budgets that nobody reaches: limits are counted and decided as always, and never refuse.
+LIMITS: Final = ("TOKEN_VOLUME_LIMIT", "TOKEN_FAILURE_LIMIT", "TOKEN_ADDRESS_LIMIT")
+UNREACHABLE_LIMIT: Final = "900000000/minute"
+
+
+def serving(
+    data_dir: Path, *, workers: int = 1, log_level: str = "info", demo: bool = False
+) -> AbstractContextManager[Running]:
+    """`ecross-server serve` on a free port. Its log, JSON lines, goes to a file beside the data folder."""
+    command = [
+        str(Path(sys.executable).with_name("ecross-server")),
+        *("serve", "--json", "--port", "0", "--workers", str(workers)),
+        *(["--demo"] if demo else []),
+    ]
+    ours = {
+        "DATA_DIR": str(data_dir),
+        "LOG_LEVEL": log_level,
+        "METRICS_PORT": str(_free_port()),
+        **dict.fromkeys(LIMITS, UNREACHABLE_LIMIT),
+    }
+    environment = _inherited() | {PREFIX + name: value for name, value in ours.items()}
+    return running(command, environment, data_dir.with_name(f"{data_dir.name}.log"))
+
+
+def serving_nothing(folder: Path) -> AbstractContextManager[Running]:
+    """The do-nothing route in one process, see `null_server`."""
+    return running([sys.executable, "-m", "benchmarks.null_server"], _inherited(), folder / "null-server.log")
+
+
+def make_demo_folder(folder: Path) -> Path:
+    """A data folder with the demo merchant, its credentials and its dozen SKUs, made by a first start."""
+    data_dir = folder / "demo"
+    with serving(data_dir, demo=True):
+        pass
+    return data_dir
+
+
+def copy_of(data_dir: Path, name: str) -> Path:
+    """A data folder of its own for one measurement."""
+    return shutil.copytree(data_dir, data_dir.with_name(name))
+
+
+def demo_credentials(data_dir: Path) -> Credentials:
+    """The credentials of the demo merchant of a data folder."""
+    content = json.loads((data_dir / "demo-credentials.json").read_bytes())
+    return Credentials(content["clientId"], content["clientSecret"])
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _inherited() -> dict[str, str]:
+    # Neither the caller's settings nor Python's own (such as PYTHONDONTWRITEBYTECODE, which makes every start compile
+    # the server again) may change what is measured. PYTHONPATH says which code is measured.
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name == "PYTHONPATH" or not name.startswith((PREFIX, "PYTHON"))
+    }

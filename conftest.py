@@ -1,0 +1,377 @@
+"""What all tests share: the databases, a merchant with credentials, the application, and the server as a process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.testclient import TestClient
+
+from ecross_server import migrations
+from ecross_server.app.assembly import Application
+from ecross_server.auth.tokens import new_signing_keys
+from ecross_server.kit.clock import utc_now
+from ecross_server.kit.database import Base, Database
+from ecross_server.kit.private_files import write_private_file
+from ecross_server.merchants import service as merchants
+from ecross_server.merchants.rules import Peppers, new_peppers
+from ecross_server.merchants.service import IssuedCredential
+from ecross_server.settings import Settings
+
+ADMIN_URL = os.environ.get("ECROSS_TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
+REDIS_URL = os.environ.get("ECROSS_TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
+START_SECONDS = 20.0
+TRUSTS_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For calls without TLS: to read the usual certificates for each of them takes longer than the call."""
+
+
+def _answers(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=2):
+        return True
+    return False
+
+
+def _postgresql_is_there() -> bool:
+    engine = create_engine(ADMIN_URL, connect_args={"connect_timeout": 2})
+    try:
+        with engine.connect():
+            return True
+    except SQLAlchemyError:
+        return False
+    finally:
+        engine.dispose()
+
+
+HAS_POSTGRESQL = _postgresql_is_there()
+HAS_REDIS = _answers("127.0.0.1", 6379)
+BACKENDS = ["sqlite", *(["postgresql"] if HAS_POSTGRESQL else [])]
+
+
+def pytest_configure() -> None:
+    missing = [name for name, there in (("PostgreSQL", HAS_POSTGRESQL), ("Redis", HAS_REDIS)) if not there]
+    if missing and os.environ.get("CI") == "true":
+        pytest.exit(f"CI tests on PostgreSQL and Redis; missing: {', '.join(missing)}", returncode=1)
+
+
+def pytest_report_header() -> str:
+    redis = "on 127.0.0.1:6379" if HAS_REDIS else "not there, its tests are left out"
+    postgresql = "" if HAS_POSTGRESQL else " (PostgreSQL is not there, its tests are left out)"
+    return f"databases: {', '.join(BACKENDS)}{postgresql}; redis: {redis}"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.upper().startswith("ECROSS_SERVER_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ECROSS_SERVER_DATA_DIR", str(tmp_path / "data"))
+
+
+@pytest.fixture(scope="session")
+def _migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "ecross.db"
+    database = Database(f"sqlite:///{path}")
+    migrations.upgrade(database)
+    database.close()
+    return path
+
+
+@contextlib.contextmanager
+def fresh_postgresql() -> Iterator[str]:
+    """The address of a new, empty database, which is dropped afterwards."""
+    name = f"ecross_test_{uuid.uuid4().hex}"
+    admin = create_engine(ADMIN_URL, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    try:
+        yield admin.url.set(database=name).render_as_string(hide_password=False)
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        admin.dispose()
+
+
+@pytest.fixture(scope="session")
+def _migrated_postgresql() -> Iterator[str]:
+    with fresh_postgresql() as url:
+        database = Database(url)
+        migrations.upgrade(database)
+        database.close()
+        yield url
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each database in turn: a test that uses it runs once on each."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def empty_database_url(backend: str, tmp_path: Path) -> Iterator[str]:
+    """The address of a database without any schema."""
+    if backend == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+    else:
+        with fresh_postgresql() as url:
+            yield url
+
+
+@pytest.fixture
+def database_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a migrated database without any rows."""
+    if backend == "sqlite":
+        path = tmp_path / "data" / "ecross.db"
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        shutil.copyfile(request.getfixturevalue("_migrated_sqlite"), path)
+        return f"sqlite:///{path}"
+    url: str = request.getfixturevalue("_migrated_postgresql")
+    engine = create_engine(url)
+    tables = ", ".join(table.name for table in Base.metadata.sorted_tables if table.name != "registry_revision")
+    with engine.begin() as connection:
+        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+        connection.execute(text("UPDATE registry_revision SET value = 1"))
+    engine.dispose()
+    return url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A migrated database without any rows."""
+    opened = Database(database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    """Settings of a prepared data folder: database, signing keys and peppers are there."""
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    made = Settings.model_validate({"data_dir": folder, "database_url": database_url})
+    write_private_file(made.signing_keys_file, new_signing_keys(utc_now()))
+    write_private_file(made.peppers_file, new_peppers(utc_now()))
+    return made
+
+
+@pytest.fixture
+def peppers(settings: Settings) -> Peppers:
+    """The peppers of the data folder."""
+    return merchants.load_peppers(settings.peppers_file)
+
+
+Register = Callable[..., IssuedCredential]
+
+
+@pytest.fixture
+def register(database: Database, peppers: Peppers) -> Register:
+    """Registers a merchant and gives its first credentials."""
+
+    def register_merchant(merchant_id: str = "ACME", **issue_options: Any) -> IssuedCredential:
+        with database.write() as session:
+            merchants.register_merchant(session, merchant_id, f"Merchant {merchant_id}", now=utc_now())
+            return merchants.issue_credential(session, merchant_id, peppers=peppers, now=utc_now(), **issue_options)
+
+    return register_merchant
+
+
+@pytest.fixture
+def credential(register: Register) -> IssuedCredential:
+    """The first credentials of the merchant ACME."""
+    return register("ACME")
+
+
+@pytest.fixture
+def application(settings: Settings, credential: IssuedCredential) -> Application:
+    """The server as an ASGI application; ACME is registered."""
+    del credential  # its registry is read when the client starts it
+    return Application(settings)
+
+
+@pytest.fixture
+def client(application: Application) -> Iterator[TestClient]:
+    """An HTTP client of the application."""
+    with TestClient(application, raise_server_exceptions=False) as started:
+        yield started
+
+
+@pytest.fixture
+def token(client: TestClient, credential: IssuedCredential) -> str:
+    """A token of ACME's."""
+    answer = client.post("/token", json={"clientId": credential.client.id, "clientSecret": credential.client_secret})
+    value: str = answer.json()["token"]
+    return value
+
+
+@pytest.fixture
+def bearer(token: str) -> dict[str, str]:
+    """The header that opens the API to ACME."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+@dataclass
+class ServerProcess:
+    """The real command `ecross-server serve`, answering."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    data_dir: Path
+    environment: dict[str, str]
+    log_file: Path
+    banner: str
+    """What it printed when it was ready: with `--json` an object, else the sentences for people."""
+
+    def run(self, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+        """Run another command on the same data folder."""
+        return run_command(*arguments, environment=self.environment, stdin=stdin)
+
+    def json(self, *arguments: str) -> Any:
+        """What another command prints with `--json`."""
+        ended = self.run(*arguments, "--json")
+        assert ended.returncode == 0, ended.stderr.decode()
+        return json.loads(ended.stdout)
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """What the server has logged."""
+        lines = self.log_file.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def token(self, credentials: dict[str, str]) -> httpx2.Response:
+        """Ask for a token."""
+        body = {name: credentials[name] for name in ("clientId", "clientSecret")}
+        return httpx2.post(f"{self.url}/token", json=body, verify=TRUSTS_NOBODY)
+
+    def get(self, path: str, **options: Any) -> httpx2.Response:
+        """Call the server."""
+        return httpx2.get(self.url + path, verify=TRUSTS_NOBODY, **options)
+
+    def skus(self, token: str) -> httpx2.Response:
+        """List SKUs."""
+        return self.get("/ext/merchant/skus", headers={"Authorization": f"Bearer {token}"})
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send the signal; the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(START_SECONDS)
+
+
+def command() -> str:
+    """The installed command."""
+    return str(Path(sys.executable).with_name("ecross-server"))
+
+
+def run_command(
+    *arguments: str, environment: dict[str, str], stdin: bytes | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run `ecross-server` to its end."""
+    return subprocess.run(
+        [command(), *arguments], env=environment, input=stdin, capture_output=True, check=False, timeout=60
+    )
+
+
+@pytest.fixture
+def tls_files(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that signs itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = utc_now()
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_file, key_file = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.touch(0o600)
+    key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return certificate_file, key_file
+
+
+@pytest.fixture
+def wait_for() -> Callable[[Callable[[], object]], None]:
+    """Waits until what it is given is true; connections that fail meanwhile count as false."""
+
+    def wait(is_so: Callable[[], object], seconds: float = START_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx2.TransportError, OSError):
+                if is_so():
+                    return
+            time.sleep(0.02)
+        pytest.fail(f"not so within {seconds} seconds")
+
+    return wait
+
+
+StartServer = Callable[..., ServerProcess]
+
+
+@pytest.fixture
+def command_environment(tmp_path: Path) -> dict[str, str]:
+    """The environment of a command that works on a data folder of its own."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ECROSS_SERVER_")}
+    return inherited | {"ECROSS_SERVER_DATA_DIR": str(tmp_path / "served")}
+
+
+@pytest.fixture
+def start_server(tmp_path: Path, command_environment: dict[str, str]) -> Iterator[StartServer]:
+    """Starts `ecross-server serve` on a free port and waits until it answers; stops it after the test."""
+    started: list[ServerProcess] = []
+
+    def start(*arguments: str, as_json: bool = True, **variables: str) -> ServerProcess:
+        environment = command_environment | variables
+        log_file = tmp_path / f"server-{len(started)}.log"
+        with log_file.open("wb") as log:
+            process = subprocess.Popen(
+                [command(), "serve", "--port", "0", *(["--json"] * as_json), *arguments],
+                env=environment, stdout=subprocess.PIPE, stderr=log,
+            )  # fmt: skip
+        assert process.stdout is not None
+        announced = b""
+        deadline = time.monotonic() + START_SECONDS
+        last = b"}\n" if as_json else b"Stop with Ctrl-C.\n"
+        while not announced.endswith(last):
+            line = process.stdout.readline()
+            if not line or time.monotonic() > deadline:
+                process.kill()
+                process.wait()
+                pytest.fail(f"the server did not start: {log_file.read_text()}")
+            announced += line
+        banner = announced.decode()
+        facts = json.loads(banner) if as_json else {"url": re.findall(r"https?://\S+", banner)[0]}
+        data_dir = Path(environment["ECROSS_SERVER_DATA_DIR"])
+        server = ServerProcess(process, facts["url"], data_dir, environment, log_file, banner)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.stop()
+        if server.process.stdout is not None:
+            server.process.stdout.close()

@@ -1,0 +1,35 @@
+"""The client of the e-CROSS Merchant Integration API.
+
+The names below are loaded when first used, so that `import ecross.jws` loads the standard library and nothing more.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__all__ = ["Claims", "EcrossError", "InvalidTokenError", "TokenVerifier", "__version__"]
+
+if TYPE_CHECKING:
+    from ecross.errors import EcrossError, InvalidTokenError
+    from ecross.verifier import Claims, TokenVerifier
+
+    __version__: str
+else:  # hidden from type checkers: with a __getattr__ they take every misspelled name for granted
+    _HOMES = {
+        "Claims": "ecross.verifier",
+        "EcrossError": "ecross.errors",
+        "InvalidTokenError": "ecross.errors",
+        "TokenVerifier": "ecross.verifier",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            value = import_module("importlib.metadata").version(__name__)
+        elif name in _HOMES:
+            value = getattr(import_module(_HOMES[name]), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

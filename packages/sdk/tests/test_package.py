@@ -1,0 +1,43 @@
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+import ecross
+from ecross import errors, jws, verifier
+
+
+def test_the_public_names_are_these() -> None:
+    assert ecross.__all__ == ["Claims", "EcrossError", "InvalidTokenError", "TokenVerifier", "__version__"]
+    assert set(ecross.__all__) <= set(dir(ecross))
+
+
+def test_public_names_lead_to_their_homes() -> None:
+    assert ecross.TokenVerifier is verifier.TokenVerifier
+    assert ecross.Claims is verifier.Claims
+    assert ecross.EcrossError is errors.EcrossError
+    assert ecross.InvalidTokenError is errors.InvalidTokenError is jws.InvalidTokenError is verifier.InvalidTokenError
+
+
+def test_the_version_is_the_installed_one() -> None:
+    assert ecross.__version__ == version("ecross")
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Clint'"):
+        _ = ecross.Clint  # type: ignore[attr-defined]  # the point of the test
+
+
+def test_the_signature_check_loads_the_standard_library_only_and_not_the_rest_of_the_client() -> None:
+    script = """if True:
+        import sys
+        before = set(sys.modules)
+        import ecross.jws
+        loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+        print(sorted(loaded - set(sys.stdlib_module_names)), "ecross.verifier" in sys.modules)
+    """
+
+    run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+
+    assert run.stdout.strip() == "['ecross'] False"

@@ -1,0 +1,1 @@
+"""Puts the parts together to serve: the application, the health of it, and the processes that run it."""

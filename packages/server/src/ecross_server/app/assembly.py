@@ -1,0 +1,127 @@
+"""The application: the token endpoint in front, the gate before everything private, the framework behind."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio.to_thread
+import structlog
+from fastapi import FastAPI
+
+from ecross_server.app import documentation, health
+from ecross_server.auth.endpoints import TOKEN_PATH, BearerGate, TokenEndpoint, bearer_error_response
+from ecross_server.auth.errors import BearerError
+from ecross_server.auth.registry import Registry
+from ecross_server.auth.service import AuthService
+from ecross_server.catalog import endpoints as catalog
+from ecross_server.kit.database import Database
+from ecross_server.merchants.service import load_peppers
+from ecross_server.settings import Settings
+from ecross_server.web.answers import http_error_response, install_error_answers
+from ecross_server.web.body_limit import BodyLimit
+from ecross_server.web.context import SCOPE_KEY, RequestContext
+
+if TYPE_CHECKING:
+    from fastapi import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+THREADS: Final = 16
+"""So many endpoints wait for the database at once: fewer than the pool has connections, so the registry has one too."""
+
+log = structlog.get_logger("ecross_server.app")
+
+
+class Application:
+    """The server as one ASGI application, made from its settings. Each process makes its own."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.database = Database(settings.database_url.get_secret_value())
+        self.auth = AuthService(
+            registry=Registry(self.database, monotonic),
+            peppers=load_peppers(settings.peppers_file),
+            signing_keys_file=settings.signing_keys_file,
+            issuer=settings.issuer,
+            audience=settings.audience,
+            lifetime_seconds=settings.token_lifetime_seconds,
+            clock=clock,
+        )
+        self._token = TokenEndpoint(self.auth) if "auth" in settings.services else None
+        self.api = make_api(settings, lifespan=self._lifespan)
+        self.api.state.database = self.database
+        self.api.state.auth = self.auth
+        self.api.state.page_size = settings.page_size
+        self._rest: ASGIApp = BearerGate(BodyLimit(self.api), self.auth)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, with its id on the answer and one line of it in the log."""
+        if scope["type"] != "http":
+            await self._rest(scope, receive, send)
+            return
+        context = scope[SCOPE_KEY] = RequestContext(scope["headers"])
+        try:
+            if scope["path"] == TOKEN_PATH and self._token is not None:
+                await self._token(scope, receive, send)
+            else:
+                await self._answer(context, scope, receive, send)
+        finally:
+            context.write_log_line(scope)
+
+    async def _answer(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_request_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                context.status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", context.request_id.encode())]
+            await send(message)
+
+        try:
+            await self._rest(scope, receive, send_with_request_id)
+        except Exception:
+            log.exception("request_failed", request_id=context.request_id)
+            if not context.status:
+                await http_error_response(scope, 500, None)(scope, receive, send_with_request_id)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _api: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        try:
+            self.auth.start()
+            yield
+        finally:
+            await anyio.to_thread.run_sync(self.auth.stop)
+            self.database.close()
+
+
+def make_api(settings: Settings, lifespan: Any = None) -> FastAPI:  # noqa: ANN401 - FastAPI's own type is generic
+    """Everything but the token endpoint, as a FastAPI application; also what the OpenAPI document is made from."""
+    api = FastAPI(
+        title=documentation.TITLE,
+        version=documentation.VERSION,
+        description=documentation.DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    install_error_answers(api)
+
+    async def on_bearer_error(request: Request, error: BearerError) -> Response:
+        return bearer_error_response(request.scope, error)
+
+    api.add_exception_handler(BearerError, on_bearer_error)  # type: ignore[arg-type] # Starlette types the base class
+    api.include_router(health.router)
+    if "product" in settings.services:
+        api.include_router(catalog.router, responses=documentation.PRIVATE_ERRORS)
+    documentation.install(api, with_token="auth" in settings.services)
+    return api

@@ -1,0 +1,296 @@
+"""The OpenAPI document at `/openapi.json`, and the page at `/docs` that shows it without any outside address."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, Field
+from pydantic.json_schema import models_json_schema
+from starlette.responses import FileResponse, Response
+
+from ecross_server.auth.endpoints import CHALLENGE, LARGEST_TOKEN_BODY, TOKEN_PATH
+from ecross_server.auth.errors import (
+    InsufficientScopeError,
+    InvalidAccessTokenError,
+    InvalidClientError,
+    InvalidRequestError,
+    MissingTokenError,
+    RegistryStaleError,
+)
+from ecross_server.auth.schemas import REQUEST_EXAMPLE, RESPONSE_EXAMPLE, TokenError, TokenRequest, TokenResponse
+from ecross_server.kit.database import DatabaseAwayError
+from ecross_server.kit.errors import DomainError, Fault, InvalidInputError
+from ecross_server.kit.page_tokens import InvalidPageTokenError
+from ecross_server.web.answers import JSON, MESSAGES, PROBLEM, RETRY_AFTER_SECONDS, error_content
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from fastapi import FastAPI, Request
+
+TITLE: Final = "e-CROSS Merchant Integration API"
+VERSION: Final = version("ecross-server")
+DESCRIPTION: Final = """\
+All APIs are private. Your e-CROSS representative registers your merchant user and gives you a `clientId` and a
+`clientSecret`; `POST /token` turns them into an access token, which every other call carries as
+`Authorization: Bearer {token}`. Cache the token and use it until it expires.
+
+Every error has a `message` for people and, but for `POST /token`, a stable `code`.
+"""
+
+# Nothing from elsewhere, and nothing written into the page runs. Swagger UI sets styles on its elements and shows
+# its icons as data addresses.
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+PAGE_HEADERS: Final = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+PAGE: Final = f"""\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{TITLE}</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+</head>
+<body>
+<div id="page"></div>
+<noscript>This page needs JavaScript. The document itself: <a href="openapi.json">openapi.json</a></noscript>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"""
+START: Final = """\
+window.ui = SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#page",
+  deepLinking: true,
+  validatorUrl: null,
+  persistAuthorization: false,
+});
+"""
+ASSETS: Final = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
+
+
+class FaultOut(BaseModel):
+    """One fault of an input."""
+
+    path: str = Field(description="Where it is.", examples=["lastUpdateDateFrom"])
+    message: str = Field(description="What it is.", examples=["Field required"])
+
+
+class Error(BaseModel):
+    """The form of every error."""
+
+    message: str = Field(description="For people.", examples=["The access token has expired."])
+    code: str = Field(description="Stable: for programs.", examples=["invalid_token"])
+    errors: list[FaultOut] = Field([], description="Every fault of an input; absent where there is none.")
+
+
+class Problem(Error):  # noqa: N818 - a form, not an exception
+    """The form of every error for a caller that accepts `application/problem+json` (RFC 9457)."""
+
+    type: str = Field(examples=["about:blank"])
+    title: str = Field(description="The status in words.", examples=["Unauthorized"])
+    status: int = Field(examples=[401])
+    detail: str = Field(description="As `message`.", examples=["The access token has expired."])
+
+
+TAGS: Final = (
+    {"name": "authentication", "description": "Tokens."},
+    {"name": "catalog", "description": "Products and their SKUs."},
+    {"name": "health", "description": "For load balancers and monitors."},
+)
+TOKEN_MODELS: Final = (TokenRequest, TokenResponse, TokenError)
+ERROR_MODELS: Final = (Error, Problem)
+FRAMEWORK_ERRORS: Final = ("HTTPValidationError", "ValidationError")
+"""What FastAPI documents of the 422 that it would give itself; ours are 400."""
+
+HEADERS: Final[dict[str, dict[str, Any]]] = {
+    "RequestId": {
+        "description": "The request's own `X-Request-Id` if it was well-formed, else one made for it. "
+        "Name it when you report something.",
+        "schema": {"type": "string"},
+        "example": "0f6b1f0e8a5d4d5c9b1e6a7c2d3e4f50",
+    },
+    "RetryAfter": {
+        "description": "Seconds to wait.",
+        "schema": {"type": "integer"},
+        "example": RETRY_AFTER_SECONDS,
+    },
+    "Challenge": {
+        "description": "What is asked for (RFC 6750 section 3).",
+        "schema": {"type": "string"},
+        "example": f'{CHALLENGE}, error="invalid_token"',
+    },
+    "Allow": {"description": "The methods that the path knows.", "schema": {"type": "string"}, "example": "POST"},
+}
+
+
+def _reference(kind: str, name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+RETRY_AFTER: Final = {"Retry-After": _reference("headers", "RetryAfter")}
+WWW_AUTHENTICATE: Final = {"WWW-Authenticate": _reference("headers", "Challenge")}
+
+
+def _errors(
+    status: int, description: str, *errors: DomainError, headers: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """An answer with an example of each error; without errors the one that HTTP itself asks for."""
+    facts = [
+        (error.code, error.message, error.faults if isinstance(error, InvalidInputError) else ()) for error in errors
+    ] or [(*MESSAGES[status], ())]
+    return {
+        "description": description,
+        "headers": headers or {},
+        "content": {
+            media_type: {
+                "schema": _reference("schemas", schema.__name__),
+                "examples": {
+                    code: {"value": error_content(status, code, message, faults, media_type=media_type)}
+                    for code, message, faults in facts
+                },
+            }
+            for media_type, schema in zip((JSON, PROBLEM), ERROR_MODELS, strict=True)
+        },
+    }
+
+
+_FAULTY_FIELD: Final = "must be an ISO 8601 date and time with a time zone, such as 2023-10-27T19:10:00Z"
+
+PRIVATE_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    400: _errors(
+        400,
+        "The request has faults.",
+        InvalidInputError(f"lastUpdateDateFrom {_FAULTY_FIELD}", (Fault("lastUpdateDateFrom", _FAULTY_FIELD),)),
+        InvalidPageTokenError(),
+        InvalidRequestError("The Authorization header holds no token."),
+    ),
+    401: _errors(
+        401,
+        "No token, or one that is malformed, forged, expired or revoked.",
+        MissingTokenError(),
+        InvalidAccessTokenError("expired", "The access token has expired."),
+        headers=WWW_AUTHENTICATE,
+    ),
+    403: _errors(
+        403,
+        "The token is good, but does not allow this.",
+        InsufficientScopeError("catalog:read"),
+        headers=WWW_AUTHENTICATE,
+    ),
+    413: _errors(413, "A body of more than 4 MiB."),
+    500: _errors(500, "Our fault."),
+    503: _errors(503, "Not at the moment.", RegistryStaleError(), DatabaseAwayError(), headers=RETRY_AFTER),
+}
+
+
+def openapi_document(api: FastAPI, *, with_token: bool = True) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of the whole server, the token endpoint in front of the framework included."""
+    document = get_openapi(
+        title=TITLE, version=VERSION, description=DESCRIPTION, routes=api.routes, tags=[dict(tag) for tag in TAGS]
+    )
+    if with_token:
+        document["paths"] = {TOKEN_PATH: {"post": _token_operation()}, **document["paths"]}
+    for operation in (operation for path in document["paths"].values() for operation in path.values()):
+        operation["responses"].pop("422", None)
+        for answer in operation["responses"].values():
+            answer["headers"] = {**answer.get("headers", {}), "X-Request-Id": _reference("headers", "RequestId")}
+    components = document.setdefault("components", {})
+    components["headers"] = HEADERS
+    schemas = {name: schema for name, schema in components.get("schemas", {}).items() if name not in FRAMEWORK_ERRORS}
+    models = (*ERROR_MODELS, *(TOKEN_MODELS if with_token else ()))
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
+    )
+    components["schemas"] = dict(sorted({**schemas, **definitions["$defs"]}.items()))
+    return document
+
+
+def _token_operation() -> dict[str, Any]:
+    def content(schema: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+        return {JSON: {"schema": _reference("schemas", schema.__name__), "example": example}}
+
+    def refusal(description: str, message: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
+        return {
+            "description": description,
+            "headers": headers or {},
+            "content": content(TokenError, {"message": message}),
+        }
+
+    return {
+        "tags": ["authentication"],
+        "summary": "Get an access token",
+        "description": "Turns client credentials into a token for all other calls. Unknown fields are ignored.",
+        "operationId": "issue_access_token",
+        "security": [],
+        "requestBody": {"required": True, "content": content(TokenRequest, REQUEST_EXAMPLE)},
+        "responses": {
+            "200": {"description": "The token.", "content": content(TokenResponse, RESPONSE_EXAMPLE)},
+            "400": refusal("The body has a fault; the message names the field.", "clientId is required."),
+            "401": refusal(
+                "Wrong credentials, whatever is wrong about them.", InvalidClientError().message, WWW_AUTHENTICATE
+            ),
+            "405": refusal("Another method than POST.", "Use POST.", {"Allow": _reference("headers", "Allow")}),
+            "413": refusal(
+                "A body of more than 64 KiB.", f"The body is too large: at most {LARGEST_TOKEN_BODY} bytes."
+            ),
+            "415": refusal("Another content type.", "Send JSON with Content-Type: application/json."),
+            "500": refusal("Our fault.", MESSAGES[500][1]),
+            "503": refusal("Not at the moment.", RegistryStaleError().message, RETRY_AFTER),
+        },
+    }
+
+
+def install(api: FastAPI, *, with_token: bool) -> None:
+    """Serve the document and the page that shows it."""
+
+    @functools.cache
+    def document() -> bytes:
+        return json.dumps(openapi_document(api, with_token=with_token), separators=(",", ":")).encode()
+
+    answers: dict[str, Callable[[], Response]] = {
+        "/openapi.json": lambda: Response(document(), media_type=JSON),
+        "/docs": lambda: Response(PAGE, media_type="text/html"),
+        "/docs/start.js": lambda: Response(START, media_type="text/javascript"),
+    }
+    folder = _assets_folder()
+    for name, media_type in ASSETS.items():
+        answers[f"/docs/{name}"] = functools.partial(
+            FileResponse, folder / name, media_type=media_type, headers={"Cache-Control": "max-age=86400"}
+        )
+    for path, answer in answers.items():
+        api.add_route(path, _endpoint(answer), include_in_schema=False)
+
+
+def _endpoint(answer: Callable[[], Response]) -> Callable[[Request], Awaitable[Response]]:
+    async def get(_request: Request) -> Response:
+        response = answer()
+        response.headers.update(PAGE_HEADERS)
+        return response
+
+    return get
+
+
+def _assets_folder() -> Path:
+    # The package is there for its files; importing it would load code that nobody needs.
+    spec = importlib.util.find_spec("fastapi_offline")
+    if spec is None or spec.origin is None:  # pragma: no cover - a declared dependency
+        raise ModuleNotFoundError("fastapi_offline")
+    return Path(spec.origin).parent / "static"

@@ -1,0 +1,90 @@
+"""The wire forms of `POST /token`: reading requests strictly, and describing both sides for the OpenAPI document."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from pydantic import BaseModel, Field
+
+from ecross.jws import StrictJsonError, loads_strict
+from ecross_server.kit.errors import InvalidInputError
+
+LONGEST_CLIENT_ID: Final = 128
+LONGEST_CLIENT_SECRET: Final = 256
+
+# The published examples.
+REQUEST_EXAMPLE: Final = {"clientId": "your-client-id", "clientSecret": "your-client-secret"}
+RESPONSE_EXAMPLE: Final = {
+    "token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9...",
+    "tokenType": "Bearer",
+    "expiresIn": 28800,
+}
+
+
+class TokenRequest(BaseModel):
+    """Client credentials."""
+
+    client_id: str = Field(
+        alias="clientId", min_length=1, max_length=LONGEST_CLIENT_ID,
+        description="The client ID provided to identify your merchant account (username).",
+    )  # fmt: skip
+    client_secret: str = Field(
+        alias="clientSecret", min_length=1, max_length=LONGEST_CLIENT_SECRET,
+        description="The client secret to authenticate your merchant account (password).",
+    )  # fmt: skip
+
+
+class TokenResponse(BaseModel):
+    """An access token."""
+
+    token: str = Field(description="The access token. Send it as `Authorization: Bearer {token}`.")
+    token_type: str = Field(alias="tokenType", description="Always `Bearer`.")
+    expires_in: int = Field(alias="expiresIn", description="The token's remaining life in seconds.")
+
+
+class TokenError(BaseModel):
+    """Why no token was issued."""
+
+    message: str = Field(description="For people.")
+
+
+def parse_token_request(body: bytes) -> tuple[str, str]:
+    """The client id and secret of a request's body. Unknown fields are ignored.
+
+    Raises:
+        InvalidInputError: naming the field that is wrong, never its value.
+    """
+    try:
+        content = loads_strict(body)
+    except StrictJsonError as error:
+        raise InvalidInputError(f"The body is not acceptable JSON: {error}.") from None
+    if not isinstance(content, dict):
+        raise InvalidInputError('The body must be a JSON object: {"clientId": "...", "clientSecret": "..."}.')
+    return (
+        _text(content, "clientId", LONGEST_CLIENT_ID),
+        _text(content, "clientSecret", LONGEST_CLIENT_SECRET),
+    )
+
+
+def token_answer(token: str, expires_in: int) -> bytes:
+    """The body of a good answer. A token is base64url and dots, so nothing in it needs escaping."""
+    return b'{"token":"%b","tokenType":"Bearer","expiresIn":%d}' % (token.encode(), expires_in)
+
+
+def error_answer(message: str) -> bytes:
+    """The body of any other answer: the one published key."""
+    return json.dumps({"message": message}, separators=(",", ":")).encode()
+
+
+def _text(content: dict[str, Any], name: str, longest: int) -> str:
+    value = content.get(name)
+    if value is None:
+        raise InvalidInputError(f"{name} is required.")
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{name} must be a string.")
+    if not value:
+        raise InvalidInputError(f"{name} must not be empty.")
+    if len(value) > longest:
+        raise InvalidInputError(f"{name} must have at most {longest} characters.")
+    return value

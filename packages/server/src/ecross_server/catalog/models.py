@@ -1,0 +1,45 @@
+"""The table of SKUs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ecross_server.kit.database import Base, ExactDecimal, UtcDateTime
+
+
+class Sku(Base):
+    """A sellable variant of a product. `number` never changes: lists are ordered by it."""
+
+    __tablename__ = "skus"
+    __table_args__ = (
+        UniqueConstraint("merchant_id", "sku_id"),
+        Index(None, "merchant_id", "number"),
+        Index(None, "merchant_id", "product_id"),
+        {"sqlite_autoincrement": True},  # a number is never given twice
+    )
+
+    number: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    merchant_id: Mapped[str] = mapped_column(ForeignKey("merchants.id"))
+    sku_id: Mapped[str] = mapped_column(String(128))
+    product_id: Mapped[str] = mapped_column(String(128))
+    is_main: Mapped[bool] = mapped_column(Boolean)
+    name: Mapped[str] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(Text)
+    weight_kg: Mapped[Decimal | None] = mapped_column(ExactDecimal)
+    height_cm: Mapped[Decimal | None] = mapped_column(ExactDecimal)
+    width_cm: Mapped[Decimal | None] = mapped_column(ExactDecimal)
+    length_cm: Mapped[Decimal | None] = mapped_column(ExactDecimal)
+    ean: Mapped[str | None] = mapped_column(String(32))
+    hs_code: Mapped[str | None] = mapped_column(String(32))
+    origin_list_price: Mapped[Decimal | None] = mapped_column(ExactDecimal)
+    origin_sale_price: Mapped[Decimal | None] = mapped_column(ExactDecimal)
+    sale_channel_data: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    images: Mapped[list[str]] = mapped_column(JSON)
+    localization_status: Mapped[str] = mapped_column(String(64))
+    sales_channel_status: Mapped[dict[str, Any]] = mapped_column(JSON)
+    last_updated_at: Mapped[datetime] = mapped_column(UtcDateTime)

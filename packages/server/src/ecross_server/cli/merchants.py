@@ -1,0 +1,124 @@
+"""`ecross-server merchants`: the representative registers merchants. There is no other way to register one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ecross_server.cli.output import AsJson, print_facts, print_model, print_table, say, shown
+from ecross_server.cli.setup import opened_database, prepare
+from ecross_server.kit.clock import utc_now
+from ecross_server.merchants import service
+from ecross_server.merchants.schemas import (
+    MerchantListOut,
+    MerchantOut,
+    MerchantWithClientsOut,
+    RegisteredMerchantOut,
+)
+from ecross_server.settings import load_settings
+
+app = typer.Typer(no_args_is_help=True, help="Register merchants, and end or restore their access.")
+
+MerchantId = Annotated[str, typer.Argument(metavar="ID", help="The merchant's id, such as ACME.")]
+
+SHOWN_ONCE = "The secret is shown this once and cannot be read again: hand it over safely."
+
+
+@app.command()
+def register(
+    merchant_id: MerchantId,
+    name: Annotated[str, typer.Option(help="The merchant's name.")],
+    *,
+    no_credentials: Annotated[bool, typer.Option("--no-credentials", help="Issue none now.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Register a merchant and issue its first credentials."""
+    configuration = load_settings()
+    prepare(configuration.settings)
+    with opened_database(configuration) as (database, settings):
+        peppers = service.load_peppers(settings.peppers_file)
+        now = utc_now()
+        issued = None
+        with database.write() as session:
+            out = MerchantOut.of(service.register_merchant(session, merchant_id, name, now=now))
+            if not no_credentials:
+                issued = service.issue_credential(session, merchant_id, peppers=peppers, now=now)
+    if issued is not None:
+        out = RegisteredMerchantOut(**out.model_dump(), client_id=issued.client.id, client_secret=issued.client_secret)
+    if as_json:
+        print_model(out)
+        return
+    say(f"Registered {out.merchant_id} ({out.name}).")
+    if issued is None:
+        say(f"Issue credentials with: ecross-server credentials issue {out.merchant_id}")
+    else:
+        say()
+        print_facts({"clientId": issued.client.id, "clientSecret": issued.client_secret})
+        say()
+        say(SHOWN_ONCE)
+
+
+@app.command("list")
+def list_(*, as_json: AsJson = False) -> None:
+    """List all merchants."""
+    with opened_database() as (database, _), database.read() as session:
+        merchants = service.list_merchants(session)
+    if as_json:
+        print_model(MerchantListOut(merchants=[MerchantOut.of(merchant) for merchant in merchants]))
+        return
+    print_table(
+        ("ID", "NAME", "STATUS", "REGISTERED"),
+        [(merchant.id, merchant.name, merchant.status, shown(merchant.created_at)) for merchant in merchants],
+        empty="No merchant is registered. Register one: ecross-server merchants register ACME --name 'Acme'",
+    )
+
+
+@app.command()
+def show(merchant_id: MerchantId, *, as_json: AsJson = False) -> None:
+    """Show a merchant with its clients."""
+    with opened_database() as (database, _), database.read() as session:
+        merchant, clients = service.show_merchant(session, merchant_id)
+        out = MerchantWithClientsOut.with_clients(merchant, clients, utc_now())
+    if as_json:
+        print_model(out)
+        return
+    print_facts({
+        "id": out.merchant_id, "name": out.name, "status": out.status, "registered": shown(out.created_at),
+    })  # fmt: skip
+    say()
+    print_table(
+        ("CLIENT ID", "STATUS", "ISSUED", "SECRETS"),
+        [
+            (
+                client.client_id,
+                client.status,
+                shown(client.created_at),
+                ", ".join(f"{secret.secret_id} {secret.status}" for secret in client.secrets),
+            )
+            for client in out.clients
+        ],
+        empty=f"No clients. Issue one: ecross-server credentials issue {out.merchant_id}",
+    )
+
+
+@app.command()
+def disable(merchant_id: MerchantId, *, as_json: AsJson = False) -> None:
+    """End a merchant's access: no new tokens within 2 seconds, none of the old ones works within 5."""
+    with opened_database() as (database, _), database.write() as session:
+        merchant = service.disable_merchant(session, merchant_id)
+    if as_json:
+        print_model(MerchantOut.of(merchant))
+    else:
+        say(f"Disabled {merchant.id}. Its tokens stop working within 5 seconds.")
+
+
+@app.command()
+def enable(merchant_id: MerchantId, *, as_json: AsJson = False) -> None:
+    """Let a disabled merchant ask for tokens again; tokens from before stay dead."""
+    with opened_database() as (database, _), database.write() as session:
+        merchant = service.enable_merchant(session, merchant_id)
+    if as_json:
+        print_model(MerchantOut.of(merchant))
+    else:
+        say(f"Enabled {merchant.id}. It can ask for new tokens within 2 seconds; its old ones stay dead.")

@@ -1,0 +1,103 @@
+"""`ecross-server serve`: makes what is missing, then serves until it is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from typing import Annotated, Final
+
+import typer
+
+from ecross_server.cli.demo import ensure_demo_merchant
+from ecross_server.cli.main import collector_off
+from ecross_server.cli.output import AsJson, UnwritableOutputError, print_json, say
+from ecross_server.cli.setup import check_files, prepared_meanwhile
+from ecross_server.kit.logs import configure_logs
+from ecross_server.settings import Settings, load_settings
+
+WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not listened on
+"""What to call where the server listens on every address."""
+
+
+def serve(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default: HOST, 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port, 0 for a free one (default: PORT, 8000).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that serve (default: WORKERS, 1).")] = None,
+    services: Annotated[
+        str | None, typer.Option(help="What to serve (default: SERVICES, which is auth,product).")
+    ] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Register a demo merchant the first time.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Serve the API. On an empty data folder, make all that it needs first."""
+    configuration = load_settings({"host": host, "port": port, "workers": workers, "services": services})
+    settings = configuration.settings
+    configure_logs(settings.log_format, settings.log_level)
+    with prepared_meanwhile(settings), collector_off():
+        from ecross_server.app.supervisor import Supervisor
+    check_files(settings)
+    has_demo = demo and ensure_demo_merchant(configuration)
+
+    def announce(actual_port: int) -> None:
+        url = _url(settings, actual_port)
+        # Whoever started the server may have stopped reading what it says: no reason to stop serving.
+        with contextlib.suppress(BrokenPipeError, UnwritableOutputError):
+            if as_json:
+                print_json({"url": url, "workers": settings.workers, "dataDir": str(settings.data_dir)})
+            else:
+                say(_banner(settings, url, has_demo=has_demo))
+
+    Supervisor(settings, announce).run()
+
+
+def _url(settings: Settings, port: int) -> str:
+    host = WILDCARDS.get(settings.host, settings.host)
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'http' if settings.tls_cert_file is None else 'https'}://{shown}:{port}"
+
+
+def _banner(settings: Settings, url: str, *, has_demo: bool) -> str:
+    processes = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
+    lines = [
+        "",
+        f"e-CROSS serves on {url} ({processes}; data in {settings.data_dir})",
+        f"Documentation: {url}/docs",
+        "",
+    ]
+    if "auth" in settings.services:
+        lines += _how_to_call(settings, url) if has_demo else _how_to_begin(url)
+    else:
+        lines += ["Tokens come from another server: this one serves no POST /token.", ""]
+    return "\n".join([*lines, "Stop with Ctrl-C."])
+
+
+def _how_to_call(settings: Settings, url: str) -> list[str]:
+    ask = (
+        f"curl -sS {url}/token -H 'Content-Type: application/json' "
+        f"-d @{shlex.quote(str(settings.demo_credentials_file))}"
+    )
+    lines = ["Get a token for the demo merchant:", "", f"  {ask}", ""]
+    if "product" in settings.services:
+        lines += [
+            "List its SKUs (the token goes from one command to the other, not through the process list):",
+            "",
+            f"  {ask} \\",
+            """    | sed 's/.*"token":"\\([^"]*\\)".*/Authorization: Bearer \\1/' \\""",
+            f"    | curl -sS {url}/ext/merchant/skus -H @-",
+            "",
+        ]
+    return lines
+
+
+def _how_to_begin(url: str) -> list[str]:
+    return [
+        "Register a merchant and get its credentials:",
+        "",
+        "  ecross-server merchants register ACME --name 'Acme'",
+        "",
+        'Get a token with them, from a file {"clientId": "...", "clientSecret": "..."}:',
+        "",
+        f"  curl -sS {url}/token -H 'Content-Type: application/json' -d @credentials.json",
+        "",
+    ]

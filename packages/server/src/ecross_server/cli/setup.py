@@ -1,0 +1,144 @@
+"""The data folder: what commands find in it, and what a first start puts there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from ecross_server import migrations
+from ecross_server.auth.tokens import KeySet, new_signing_keys
+from ecross_server.kit.clock import utc_now
+from ecross_server.kit.database import Database
+from ecross_server.kit.errors import ConflictError, UnavailableError
+from ecross_server.kit.private_files import create_private_file, make_private_folder
+from ecross_server.merchants.rules import new_peppers
+from ecross_server.merchants.service import load_peppers
+from ecross_server.settings import Configuration, Settings, load_settings, variable
+
+PRIVATE_UMASK = 0o077
+
+
+class NothingHereError(UnavailableError):
+    """A command needs what the first start makes."""
+
+    code = "not_set_up"
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            f"Nothing is set up yet: {where}. Start with ecross-server serve or ecross-server migrate, or name another "
+            f"folder with {variable('data_dir')}."
+        )
+
+
+class UnusableTlsFilesError(ConflictError):
+    """A certificate and key that cannot serve."""
+
+    code = "unusable_tls_files"
+
+    def __init__(self, reason: str) -> None:
+        names = " and ".join(map(variable, ("tls_cert_file", "tls_key_file")))
+        super().__init__(
+            f"The files of {names} cannot be used: {reason}. They must be PEM files of one pair, the key without a "
+            "passphrase."
+        )
+
+
+def prepare(settings: Settings) -> None:
+    """Make all that is missing: folder, database, schema, signing key, pepper. What is there stays as it is.
+
+    Raises:
+        UnwritableError: if the folder cannot be written to.
+        NewerSchemaError: if the database was made by a newer version.
+        DatabaseAwayError: if the database does not answer.
+    """
+    os.umask(PRIVATE_UMASK)
+    make_private_folder(settings.data_dir)
+    now = utc_now()
+    for path, make in ((settings.signing_keys_file, new_signing_keys), (settings.peppers_file, new_peppers)):
+        if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a folder on the way may not be entered
+            create_private_file(path, make(now))
+    with contextlib.closing(Database(settings.database_url.get_secret_value())) as database:
+        if migrations.current_revision(database) != migrations.REVISIONS[-1]:
+            migrations.upgrade(database)
+
+
+@contextlib.contextmanager
+def prepared_meanwhile(settings: Settings) -> Iterator[None]:
+    """`prepare` beside the work in the `with` block, in a process of its own, which takes the migrations' memory along.
+
+    Raises:
+        UnwritableError, NewerSchemaError, DatabaseAwayError: as `prepare`, at the end.
+    """
+    child = os.fork() or _prepare_and_end(settings)
+    yield
+    os.waitpid(child, 0)
+    prepare(settings)
+
+
+def _prepare_and_end(settings: Settings) -> NoReturn:
+    # What goes wrong here goes wrong again in the parent, where it can be told.
+    with contextlib.suppress(BaseException):
+        prepare(settings)
+    os._exit(0)
+
+
+def check_files(settings: Settings) -> None:
+    """Refuse files that no worker could serve with, before there are workers.
+
+    Raises:
+        UnavailableError, ConflictError: naming the file and what is wrong with it.
+    """
+    check_keys(settings)
+    load_peppers(settings.peppers_file)
+    check_tls(settings)
+
+
+def check_keys(settings: Settings) -> KeySet:
+    """The signing keys.
+
+    Raises:
+        UnavailableError, UnsafeFileError: if they cannot be used.
+    """
+    return KeySet.from_file(settings.signing_keys_file, issuer=settings.issuer, audience=settings.audience)
+
+
+def check_tls(settings: Settings) -> None:
+    """Refuse a certificate and key that cannot serve; without any there is nothing to check.
+
+    Raises:
+        UnusableTlsFilesError: naming what is wrong.
+    """
+    if settings.tls_cert_file is None:
+        return
+    try:
+        # With a passphrase, however wrong, for without one it would be asked for on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert_file, settings.tls_key_file, "-")
+    except ssl.SSLError as error:
+        raise UnusableTlsFilesError((error.reason or "unknown content").replace("_", " ").lower()) from None
+    except OSError as error:
+        raise UnusableTlsFilesError(error.strerror or str(error)) from None
+
+
+@contextlib.contextmanager
+def opened_database(configuration: Configuration | None = None) -> Iterator[tuple[Database, Settings]]:
+    """The database that the settings name, which must have this version's schema.
+
+    Raises:
+        NothingHereError: if there is none yet.
+        NewerSchemaError, OutdatedSchemaError: if its schema is another version's.
+        DatabaseAwayError: if it does not answer.
+    """
+    os.umask(PRIVATE_UMASK)
+    settings = (configuration or load_settings()).settings
+    with contextlib.closing(Database(settings.database_url.get_secret_value())) as database:
+        file = Path(database.engine.url.database or "")
+        if database.is_sqlite and not file.is_file():  # opening it would make an empty one
+            raise NothingHereError(f"there is no {file}")
+        if migrations.current_revision(database) is None:
+            raise NothingHereError("the database is empty")
+        migrations.require_current_schema(database)
+        yield database, settings

@@ -1,0 +1,303 @@
+"""The database: one engine, read and write transactions, and the column types that keep values exact.
+
+SQLite is embedded by default, PostgreSQL is there to scale; all code above works with both alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from sqlalchemy import (
+    URL,
+    DateTime,
+    Dialect,
+    Engine,
+    MetaData,
+    Numeric,
+    QueuePool,
+    String,
+    TypeDecorator,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+)
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.types import TypeEngine
+
+from ecross_server.kit.errors import InvalidInputError, UnavailableError
+
+SQLITE_BUSY_SECONDS: Final = 10
+"""How long a writer waits for another one before it gives up."""
+
+SQLITE_RETRY_SECONDS: Final = 0.02
+
+SQLITE_AWAY: Final = (
+    "SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_LOCKED", "SQLITE_NOTADB",
+    "SQLITE_PROTOCOL", "SQLITE_READONLY",
+)  # fmt: skip
+
+CONNECT_SECONDS: Final = 5
+
+CONNECTIONS: Final = 20
+"""A connection for each thread that may wait for the database; they are opened when needed and kept."""
+
+DRIVERS: Final = frozenset({"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"})
+
+NAMES: Final = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+"""Every constraint has a name, the same on both databases, so that a migration can drop it again."""
+
+
+class Base(DeclarativeBase):
+    """The base of every domain's tables."""
+
+    metadata = MetaData(naming_convention=NAMES)
+
+
+class DatabaseAwayError(UnavailableError):
+    """The database does not answer."""
+
+    code = "database_away"
+
+    def __init__(self) -> None:
+        super().__init__("The database does not answer. Try again shortly.")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware instant. SQLite keeps no zone, so it is UTC there and gets its zone back when read."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To the database."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("an instant needs a time zone")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """From the database."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class ExactDecimal(TypeDecorator[Decimal]):
+    """A decimal number kept digit for digit. SQLite has only binary fractions, so it is text there."""
+
+    impl = Numeric
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The column type of each database."""
+        return dialect.type_descriptor(String(40) if dialect.name == "sqlite" else Numeric())
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:  # noqa: ANN401 - the driver's type
+        """To the database."""
+        return f"{value:f}" if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:  # noqa: ANN401, ARG002 - as above
+        """From the database."""
+        return None if value is None else Decimal(value)
+
+
+class Database:
+    """Transactions on one database. Holds a pool of connections; threads may share it, forked processes must not."""
+
+    def __init__(self, url: str, *, busy_seconds: float = SQLITE_BUSY_SECONDS) -> None:
+        self.engine = _make_engine(url, busy_seconds)
+        self._busy_seconds = busy_seconds
+        self._reading = self.engine.execution_options(
+            ecross_begin="BEGIN",
+            **({} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}),
+        )
+
+    def __repr__(self) -> str:
+        # Without the query: libpq takes a password there, too.
+        return f"Database({self.engine.url.set(query={}).render_as_string(hide_password=True)!r})"
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the embedded database is used."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Session]:
+        """A transaction that sees one state of the data.
+
+        Raises:
+            DatabaseAwayError: if the database does not answer.
+        """
+        with _transaction(self._reading) as session:
+            yield session
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction that is committed at the end, or rolled back if anything was raised.
+
+        Raises:
+            DatabaseAwayError: if the database does not answer.
+        """
+        with _transaction(self.engine) as session:
+            yield session
+
+    def switch_to_wal(self) -> None:
+        """Let SQLite's readers go on while somebody writes. Done once for good: the file remembers it.
+
+        Raises:
+            DatabaseAwayError: if the database cannot be written to, or others never let go of it.
+        """
+        deadline = time.monotonic() + self._busy_seconds
+        with translated_errors(), self.engine.connect().execution_options(ecross_begin="") as connection:
+            while True:
+                try:
+                    connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                except OperationalError as error:
+                    # While another process writes or switches, SQLite says so at once, whatever the time-out.
+                    if not _sqlite_error(error).startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+                        raise
+                    time.sleep(SQLITE_RETRY_SECONDS)
+                else:
+                    return
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def take_turns(session: Session, name: str) -> None:
+    """Wait until every other transaction that took turns under this name has ended; hold others up until this one has.
+
+    SQLite's writers take turns anyway: each holds the one lock from its beginning.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+        session.execute(select(func.pg_advisory_xact_lock(number)))
+
+
+@contextlib.contextmanager
+def _transaction(engine: Engine) -> Iterator[Session]:
+    with translated_errors(), Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+@contextlib.contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn a lost or refused connection, a full or broken disk and a lasting lock into `DatabaseAwayError`."""
+    try:
+        yield
+    except PoolTimeoutError:
+        raise DatabaseAwayError from None
+    except DBAPIError as error:
+        if _is_away(error):
+            # The driver's text may hold the address and statement parameters: it goes no further.
+            raise DatabaseAwayError from None
+        raise
+
+
+def _is_away(error: DBAPIError) -> bool:
+    if name := _sqlite_error(error):  # SQLite calls a misspelt query an OperationalError too
+        return name.startswith(SQLITE_AWAY)
+    return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
+
+
+def _sqlite_error(error: DBAPIError) -> str:
+    return str(getattr(error.orig, "sqlite_errorname", ""))
+
+
+def _make_engine(url: str, busy_seconds: float) -> Engine:
+    try:
+        parsed = make_url(url)
+        if parsed.drivername not in DRIVERS:
+            raise NoSuchModuleError  # noqa: TRY301 - one answer to every unusable address
+        if parsed.get_backend_name() == "sqlite":
+            return _make_sqlite_engine(parsed, busy_seconds)
+        return _make_postgresql_engine(parsed.set(drivername="postgresql+psycopg"))
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError):
+        # The address may hold a password: it is not shown.
+        raise InvalidInputError(
+            "The database address cannot be used. It looks like sqlite:////folder/ecross.db "
+            "or postgresql://user:password@host/database, the latter with the server's extra [postgresql] installed."
+        ) from None
+
+
+def _make_sqlite_engine(url: URL, busy_seconds: float) -> Engine:
+    # A database in memory would be another one for each connection.
+    if url.database in {None, "", ":memory:"} or url.query:
+        raise ArgumentError
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        poolclass=QueuePool,
+        pool_size=CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=CONNECT_SECONDS,
+        connect_args={"timeout": busy_seconds, "check_same_thread": False},
+    )
+    event.listen(engine, "connect", _prepare_sqlite_connection)
+    event.listen(engine, "begin", _begin_on_sqlite)
+    return engine
+
+
+def _make_postgresql_engine(url: URL) -> Engine:
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_size=CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=CONNECT_SECONDS,
+        connect_args={"connect_timeout": CONNECT_SECONDS},
+    )
+    driver: Any = engine.dialect.dbapi
+    try:
+        driver.conninfo.make_conninfo(**url.query)
+    except driver.ProgrammingError:  # an option that it does not know
+        raise ArgumentError from None
+    event.listen(engine, "connect", _prepare_postgresql_connection)
+    return engine
+
+
+def _prepare_postgresql_connection(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    # Instants come back in the session's zone; in some, the first and the last days of the calendar do not exist.
+    cursor = connection.cursor()
+    cursor.execute("SET TIME ZONE 'UTC'")
+    cursor.close()
+    connection.commit()
+
+
+def _prepare_sqlite_connection(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    # The driver must not begin transactions by itself: `_begin_on_sqlite` does, of the right kind.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    # FULL: an acknowledged write survives a loss of power.
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_on_sqlite(connection: Any) -> None:  # noqa: ANN401 - the event passes sqlalchemy.Connection
+    # A writer takes the lock at once: upgrading a read transaction fails at once instead of waiting.
+    statement = connection.get_execution_options().get("ecross_begin", "BEGIN IMMEDIATE")
+    if statement:
+        connection.exec_driver_sql(statement)

@@ -1,0 +1,96 @@
+"""Structured logs on standard error: text on a terminal, JSON lines otherwise, and never a secret in either."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+LogFormat = Literal["auto", "text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+REDACTED = "[redacted]"
+# A client secret, or anything that begins like a signed token: the one's shape is ours, the other's that of RFC 7515.
+SECRETS = re.compile(r"ecs_[0-9A-Za-z]{8,}|eyJ[0-9A-Za-z_-]{8,}(?:\.[0-9A-Za-z_-]*)*")
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+TRACEBACK = "exception"
+"""Where `format_exc_info` puts it."""
+
+
+def redact(text: str) -> str:
+    """The text with every client secret and token in it blotted out."""
+    return SECRETS.sub(REDACTED, text)
+
+
+def redact_event(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The last guard before a line is written: nothing in it may carry a secret, whoever logged it, however deep."""
+    return {redact(key): _redacted(value) for key, value in event.items()}
+
+
+def _redacted(value: object) -> object:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {redact(str(key)): _redacted(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_redacted(item) for item in value]
+    return redact(value if isinstance(value, str) else repr(value))
+
+
+def keep_on_one_line(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """For text: no value may begin a line that looks like another event, nor command the terminal.
+
+    JSON escapes all of this by itself. A traceback keeps its lines, indented, which those of events never are.
+    """
+    shown = {_escaped(key): _escaped(value if isinstance(value, str) else repr(value)) for key, value in event.items()}
+    if TRACEBACK in event:
+        shown[TRACEBACK] = "\n".join(f"  {_escaped(line)}" for line in str(event[TRACEBACK]).split("\n"))
+    return shown
+
+
+def _escaped(text: str) -> str:
+    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def configure_logs(log_format: LogFormat, level: LogLevel, stream: TextIO | None = None) -> None:
+    """Set up logs for this process: our own events and those of libraries alike."""
+    stream = stream or sys.stderr
+    as_text = log_format == "text" or (log_format == "auto" and stream.isatty())
+    threshold = getattr(logging, level.upper())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+    ]
+    last: list[structlog.typing.Processor] = [
+        # A plain traceback in one text: local variables may hold secrets, and the guard below reads text.
+        structlog.processors.format_exc_info,
+        redact_event,
+        *([keep_on_one_line] if as_text else []),
+        structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        if as_text
+        else structlog.processors.JSONRenderer(),
+    ]
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    # A call whose arguments do not fit its text is lost; the standard library would print it with all of them.
+    logging.raiseExceptions = False
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)

@@ -1,0 +1,128 @@
+"""Pure rules of credentials: their form, how they are made, and what is kept of a secret."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import re
+import secrets
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from ecross_server.kit.clock import rfc3339
+from ecross_server.kit.errors import Fault, InvalidInputError
+from ecross_server.kit.identifiers import BASE32, BASE62, base62, random_text
+
+MERCHANT_ID: Final = re.compile(r"[A-Z0-9_]{2,32}")
+CLIENT_ID: Final = re.compile(r"[a-z0-9_]{2,32}-[a-z2-7]{13}")
+CLIENT_SECRET: Final = re.compile(r"ecs_[0-9A-Za-z]{49}")
+
+RANDOM_CHARACTERS: Final = 43
+"""So many base62 characters carry 256 bits."""
+
+CHECK_CHARACTERS: Final = 6
+"""So many base62 characters carry the CRC32 of all before them: a mistyped secret shows without a look-up."""
+
+PEPPER_BYTES: Final = 32
+
+NAME_CHARACTERS: Final = 200
+LABEL_CHARACTERS: Final = 100
+
+MERCHANT_SCOPE: Final = "merchant"
+"""The scope of a client that may do all its merchant may, which is the published behavior."""
+
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_LONGEST_DURATION: Final = timedelta(days=36_500)
+_DURATION: Final = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
+
+
+@dataclass(frozen=True, slots=True)
+class Peppers:
+    """The keys under which secrets are digested, kept outside the database. New digests use `current`."""
+
+    current: str
+    keys: Mapping[str, bytes] = field(repr=False)
+
+    @classmethod
+    def from_document(cls, content: Mapping[str, Any]) -> Peppers:
+        """The peppers of a peppers' file, the first of them current.
+
+        Raises:
+            ValueError: if the content is of another form. Its text shows nothing of it.
+        """
+        try:
+            keys = {entry["id"]: base64.urlsafe_b64decode(entry["value"]) for entry in content["peppers"]}
+        except (KeyError, TypeError, ValueError):
+            keys = {}
+        if not keys or any(not isinstance(name, str) or len(key) < PEPPER_BYTES for name, key in keys.items()):
+            raise ValueError("not a set of peppers")
+        return cls(next(iter(keys)), keys)
+
+    def digest(self, secret: str, pepper_id: str | None = None) -> bytes:
+        """HMAC-SHA256 of the secret: all that is kept of it, and of no use without the pepper."""
+        return hmac.digest(self.keys[pepper_id or self.current], secret.encode(), "sha256")
+
+
+def new_peppers(now: datetime) -> str:
+    """The content of a peppers' file with one fresh pepper."""
+    value = base64.urlsafe_b64encode(secrets.token_bytes(PEPPER_BYTES)).decode()
+    entry = {"id": secrets.token_hex(4), "value": value, "createdAt": rfc3339(now)}
+    return json.dumps({"peppers": [entry]}, indent=2) + "\n"
+
+
+def new_client_id(merchant_id: str) -> str:
+    """A client id that tells its merchant and cannot be guessed (65 bits)."""
+    return f"{merchant_id.lower()}-{random_text(13, BASE32)}"
+
+
+def new_client_secret() -> str:
+    """A client secret of 256 bits with its check characters."""
+    body = f"ecs_{random_text(RANDOM_CHARACTERS, BASE62)}"
+    return body + check_characters(body)
+
+
+def check_characters(body: str) -> str:
+    """The six characters that end a secret: the CRC32 of all before them, in base62."""
+    return base62(zlib.crc32(body.encode()), CHECK_CHARACTERS)
+
+
+def is_client_secret(text: str) -> bool:
+    """Whether a text has the form of a client secret and its check characters fit."""
+    return (
+        CLIENT_SECRET.fullmatch(text) is not None
+        and check_characters(text[:-CHECK_CHARACTERS]) == text[-CHECK_CHARACTERS:]
+    )
+
+
+def check_merchant_id(merchant_id: str) -> None:
+    """Refuse a merchant id of another form than `[A-Z0-9_]{2,32}`."""
+    if MERCHANT_ID.fullmatch(merchant_id) is None:
+        raise _invalid("id", "must be 2 to 32 of A-Z, 0-9 and _, such as ACME")
+
+
+def check_text(path: str, text: str, longest: int) -> None:
+    """Refuse a name or label that is empty, too long, or would disturb a table or a log."""
+    if not text.strip() or len(text) > longest or not text.isprintable():
+        raise _invalid(path, f"must be 1 to {longest} printable characters")
+
+
+def parse_duration(path: str, text: str) -> timedelta:
+    """A duration such as `90d`: a whole number with m, h, d or w, at most 100 years."""
+    if match := _DURATION.fullmatch(text):
+        duration = timedelta(**{_UNITS[match[2]]: int(match[1])})
+        if duration <= _LONGEST_DURATION:
+            return duration
+    raise _invalid(path, "must be a whole number with m, h, d or w, such as 12h or 90d, and at most 36500d")
+
+
+def is_live(status: str, expires_at: datetime | None, now: datetime) -> bool:
+    """Whether a secret opens anything at this moment."""
+    return status == "active" and (expires_at is None or now < expires_at)
+
+
+def _invalid(path: str, message: str) -> InvalidInputError:
+    return InvalidInputError(f"{path} {message}", (Fault(path, message),))

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from ecross_server.kit.identifiers import BASE32, BASE62, base62, random_text
+
+
+def test_the_alphabets_hold_each_of_their_characters_once() -> None:
+    assert sorted(BASE32) == sorted(string.ascii_lowercase + "234567")
+    assert sorted(BASE62) == sorted(string.ascii_letters + string.digits)
+
+
+def test_random_text_has_its_length_and_uses_the_whole_alphabet() -> None:
+    assert random_text(0, BASE32) == ""
+    text = random_text(20_000, BASE32)
+    assert len(text) == 20_000
+    assert set(text) == set(BASE32)
+    # 625 each are expected, with a standard deviation of 25.
+    assert all(425 < text.count(character) < 825 for character in BASE32)
+
+
+def test_random_text_does_not_repeat() -> None:
+    assert len({random_text(13, BASE32) for _ in range(1_000)}) == 1_000
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "000"), (61, "00z"), (62, "010"), (62**3 - 1, "zzz")])
+def test_base62_counts_in_its_alphabet_and_pads_with_zeros(number: int, text: str) -> None:
+    assert base62(number, 3) == text
+
+
+@examples(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_every_crc_fits_in_six_characters(number: int) -> None:
+    text = base62(number, 6)
+    assert len(text) == 6
+    value = 0
+    for character in text:
+        value = value * 62 + BASE62.index(character)
+    assert value == number

@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from ecross_server.kit.logs import LogFormat, LogLevel, configure_logs, redact
+
+SECRET = "ecs_" + "aB3" * 16 + "Z"
+TOKEN = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhY21lIn0.c2lnbmF0dXJl-_"
+FORMATS: list[LogFormat] = ["text", "json"]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level, raises = root.handlers[:], root.level, logging.raiseExceptions
+    root.handlers = []
+    configuration = structlog.get_config()
+    yield
+    structlog.configure(**configuration)
+    structlog.contextvars.clear_contextvars()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.raiseExceptions = raises
+
+
+def configured(log_format: LogFormat, level: LogLevel = "debug", stream: io.StringIO | None = None) -> io.StringIO:
+    stream = stream or io.StringIO()
+    configure_logs(log_format, level, stream)
+    return stream
+
+
+def logger() -> Any:
+    return structlog.get_logger("test")
+
+
+def raise_(error: Exception) -> NoReturn:
+    raise error
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Shows the text in its repr."""
+
+    text: str
+
+
+def test_json_logs_are_one_object_a_line_with_level_and_time() -> None:
+    stream = configured("json")
+    logger().info("request", status=200, client_id=None, rate=0.5, ok=True)
+    logger().warning("second")
+    first, second = map(json.loads, stream.getvalue().splitlines())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", first.pop("at"))
+    assert first == {"event": "request", "status": 200, "client_id": None, "rate": 0.5, "ok": True, "level": "info"}
+    assert second["level"] == "warning"
+
+
+def test_text_logs_are_a_line_for_people() -> None:
+    stream = configured("text")
+    logger().info("request", status=200, path="/ext/merchant/skus", name="Ärmel")
+    (line,) = stream.getvalue().splitlines()
+    for part in ("request", "status=200", "path=/ext/merchant/skus", "name=Ärmel", "info"):
+        assert part in line
+    assert "\x1b" not in line
+
+
+def test_the_format_follows_the_stream_unless_it_is_named() -> None:
+    on_terminal, in_file = configured("auto", stream=Terminal()), io.StringIO()
+    logger().info("request", status=200)
+    assert not on_terminal.getvalue().startswith("{")
+    configured("auto", stream=in_file)
+    logger().info("request", status=200)
+    assert json.loads(in_file.getvalue())["status"] == 200
+    named = configured("json", stream=Terminal())
+    logger().info("request", status=200)
+    assert json.loads(named.getvalue())["status"] == 200
+
+
+def test_logs_go_to_standard_error_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("json", "info")
+    logger().info("request")
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert json.loads(written.err)["event"] == "request"
+
+
+@pytest.mark.parametrize(
+    ("level", "seen"),
+    [
+        ("debug", ["debug", "info", "warning", "error"]),
+        ("info", ["info", "warning", "error"]),
+        ("warning", ["warning", "error"]),
+        ("error", ["error"]),
+    ],
+)
+def test_lines_below_the_level_are_left_out(level: LogLevel, seen: list[str]) -> None:
+    stream = configured("json", level)
+    for name in ("debug", "info", "warning", "error"):
+        getattr(logger(), name)("event")
+    assert [json.loads(line)["level"] for line in stream.getvalue().splitlines()] == seen
+
+
+def test_libraries_are_heard_from_warning_on_and_in_the_same_form() -> None:
+    stream = configured("json", "debug")
+    library = logging.getLogger("some.library")
+    library.info("chatter")
+    library.warning("took %d ms", 7)
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line)["event"] == "took 7 ms"
+    assert json.loads(line)["level"] == "warning"
+    stream = configured("json", "error")
+    library.warning("no more")
+    assert stream.getvalue() == ""
+
+
+def test_what_is_bound_to_the_context_is_on_every_line() -> None:
+    stream = configured("json")
+    structlog.contextvars.bind_contextvars(request_id="r-1", token=TOKEN)
+    logger().info("one")
+    logging.getLogger("some.library").warning("two")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["event"], line["request_id"], line["token"]) for line in lines] == [
+        ("one", "r-1", "[redacted]"),
+        ("two", "r-1", "[redacted]"),
+    ]
+
+
+@pytest.mark.parametrize("log_format", FORMATS)
+@pytest.mark.parametrize("secret", [SECRET, TOKEN])
+def test_no_field_brings_a_secret_out(log_format: LogFormat, secret: str) -> None:
+    stream = configured(log_format)
+    fields: dict[str, Any] = {
+        "plain": secret, "inside": f"before {secret} after", "adjacent": f"x{secret}", "as_bytes": secret.encode(),
+        "in_list": [secret, [secret]], "in_tuple": (secret,), "in_set": {secret}, "in_frozen_set": frozenset({secret}),
+        "as_key": {secret: 1}, "as_value": {"k": {"k": secret}}, "in_object": Holder(secret),
+        "in_error": ValueError(secret), "in_type": type(secret, (), {}), "quoted": json.dumps({"clientSecret": secret}),
+        secret: "as field",
+    }  # fmt: skip
+    logger().info("event", **fields)
+    logger().info(f"event {secret}")
+    logger().bind(bound=secret).warning("event")
+    written = stream.getvalue()
+    assert secret not in written
+    assert secret[:12] not in written
+    assert secret[-12:] not in written
+    assert written.count("[redacted]") >= len(fields) + 2
+
+
+@pytest.mark.parametrize("log_format", FORMATS)
+@pytest.mark.parametrize("secret", [SECRET, TOKEN])
+def test_no_logged_exception_brings_a_secret_out(log_format: LogFormat, secret: str) -> None:
+    stream = configured(log_format)
+
+    def fail(client_secret: str) -> None:
+        try:
+            raise_(KeyError(client_secret))
+        except KeyError as error:
+            error.add_note(f"note {client_secret}")
+            raise RuntimeError(f"wrong: {client_secret}") from error
+
+    for log in (logger().exception, logging.getLogger("some.library").exception):
+        try:
+            fail(secret)
+        except RuntimeError:
+            log("failed")
+    written = stream.getvalue()
+    assert written.count("RuntimeError: wrong: [redacted]") == 2
+    assert written.count("KeyError: '[redacted]'") == 2
+    assert secret[:12] not in written
+    assert secret[-12:] not in written
+
+
+@pytest.mark.parametrize("log_format", FORMATS)
+@pytest.mark.parametrize("secret", [SECRET, TOKEN])
+def test_no_line_of_a_library_brings_a_secret_out(
+    log_format: LogFormat, secret: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = configured(log_format)
+    library = logging.getLogger("some.library")
+    library.warning("secret %s", secret)
+    library.warning("secret %(s)r", {"s": [secret]})
+    library.warning(secret, extra={"more": secret}, stack_info=True)
+    library.error("does not fit %d", secret)
+    library.error("too many", secret)
+    written = stream.getvalue() + "".join(capsys.readouterr())
+    assert "[redacted]" in written
+    assert secret[:12] not in written
+    assert secret[-12:] not in written
+
+
+@pytest.mark.parametrize(
+    "text", ["\x0e" + "cs_AAAAAAAAAAAA", "îcs_AAAAAAAAAAAA", "\x0e" + "yJAAAAAAAAAAAA", f"\n{SECRET}\\"]
+)
+def test_redacting_never_breaks_a_json_line(text: str) -> None:
+    stream = configured("json")
+    logger().info("event", text=text)
+    assert json.loads(stream.getvalue())["text"] == redact(text)
+
+
+@examples(max_examples=100, deadline=None)
+@given(st.text(), st.text(), st.sampled_from([SECRET, TOKEN]))
+def test_a_secret_between_any_texts_is_blotted_out(before: str, after: str, secret: str) -> None:
+    assert secret not in redact(before + secret + after)
+
+
+@pytest.mark.parametrize("text", ["", "ecs_", "acme-abcdefghijklm", "eyJ", "processes_running", "/ext/merchant/skus"])
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+FORGED = "x\r\n2026-01-01T00:00:00Z [info] forged\x1b[2J\x85\u2028end\x00\x7f\x9b"
+
+
+@pytest.mark.parametrize("log_format", FORMATS)
+def test_no_value_can_forge_a_line_or_command_the_terminal(log_format: LogFormat) -> None:
+    stream = configured(log_format)
+    logger().info(FORGED, path=FORGED, nested=[FORGED], shown=Holder(FORGED))
+    logging.getLogger("some.library").warning("path %s", FORGED)
+    written = stream.getvalue()
+    assert written.count("\n") == 2
+    assert "forged" in written
+    assert [character for character in written if not character.isprintable()] == ["\n", "\n"]
+
+
+def test_a_value_with_unpaired_surrogates_can_be_written() -> None:
+    stream = configured("text")
+    logger().info("event", path="\ud800")
+    stream.getvalue().encode()
+    assert "path=\\ud800" in stream.getvalue()
+
+
+def test_a_field_name_can_forge_no_line() -> None:
+    stream = configured("text")
+    logger().info("event", **{"a\nforged": 1})
+    assert stream.getvalue().count("\n") == 1
+
+
+def test_an_exceptions_text_can_forge_no_line() -> None:
+    stream = configured("text")
+    try:
+        raise_(ValueError(FORGED))
+    except ValueError:
+        logger().exception("failed")
+    first, *others = stream.getvalue().rstrip("\n").split("\n")
+    assert "failed" in first
+    assert any("forged" in line for line in others)
+    assert all(line.startswith("  ") for line in others)
+    assert "\x1b" not in stream.getvalue()
+    assert "\r" not in stream.getvalue()
+
+
+def test_an_exception_is_one_text_in_json() -> None:
+    stream = configured("json")
+    try:
+        raise_(ValueError(FORGED))
+    except ValueError:
+        logger().exception("failed")
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line)["exception"].startswith("Traceback (most recent call last):")
+
+
+def test_a_terminal_gets_colors_and_still_no_commands_of_others() -> None:
+    stream = configured("auto", stream=Terminal())
+    logger().info("request", path="\x1b[2J")
+    assert "\x1b[0m" in stream.getvalue()
+    assert "\x1b[2J" not in stream.getvalue()

@@ -1,0 +1,104 @@
+"""The listening sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ecross_server.app.listening import PortTakenError, UnusableAddressError, listen
+
+Listen = Callable[..., list[socket.socket]]
+
+
+@pytest.fixture
+def listen_on() -> Iterator[Listen]:
+    with contextlib.ExitStack() as opened:
+
+        def listen_and_close_later(host: str, port: int, count: int) -> list[socket.socket]:
+            return [opened.enter_context(each) for each in listen(host, port, count)]
+
+        yield listen_and_close_later
+
+
+def port_of(listening: socket.socket) -> int:
+    port: int = listening.getsockname()[1]
+    return port
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_all_listen_on_one_free_port(listen_on: Listen, count: int) -> None:
+    sockets = listen_on("127.0.0.1", 0, count)
+    assert len(sockets) == count
+    assert {port_of(each) for each in sockets} == {port_of(sockets[0])} != {0}
+    with socket.create_connection(("127.0.0.1", port_of(sockets[0]))):
+        pass
+
+
+def test_connections_are_spread_over_all(listen_on: Listen) -> None:
+    sockets = listen_on("127.0.0.1", 0, 2)
+    accepted = []
+    with contextlib.ExitStack() as opened:
+        for _ in range(64):
+            opened.enter_context(socket.create_connection(("127.0.0.1", port_of(sockets[0]))))
+        for each in sockets:
+            each.settimeout(0)
+            number = 0
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    opened.enter_context(each.accept()[0])
+                    number += 1
+            accepted.append(number)
+    assert sum(accepted) == 64
+    assert min(accepted) > 8  # a fair coin shows that few once in a thousand million times
+
+
+@pytest.mark.parametrize("first", [1, 2])
+@pytest.mark.parametrize("second", [1, 2])
+def test_a_port_where_a_server_listens_is_taken(listen_on: Listen, first: int, second: int) -> None:
+    port = port_of(listen_on("127.0.0.1", 0, first)[0])
+    with pytest.raises(PortTakenError, match=f"ecross-server serve --port {port + 1}$"):
+        listen("127.0.0.1", port, second)
+
+
+def test_beside_the_last_port_the_one_before_is_offered(listen_on: Listen) -> None:
+    with contextlib.suppress(PortTakenError):
+        listen_on("127.0.0.1", 65535, 1)
+    with pytest.raises(PortTakenError, match="make serve PORT=65534, or"):
+        listen("127.0.0.1", 65535, 1)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_port_is_free_at_once_after_a_connection_to_it(listen_on: Listen, count: int) -> None:
+    sockets = listen_on("127.0.0.1", 0, count)
+    port = port_of(sockets[0])
+    with socket.create_connection(("127.0.0.1", port)):
+        for each in sockets:
+            each.settimeout(0)
+            with contextlib.suppress(BlockingIOError):
+                each.accept()[0].close()  # the side that closes first keeps the port in TIME_WAIT
+            each.close()
+    assert port_of(listen_on("127.0.0.1", port, count)[0]) == port
+
+
+@pytest.mark.parametrize("host", ["::1", "localhost", "127.0.0.1", "::"])
+def test_any_address_of_this_machine_will_do(listen_on: Listen, host: str) -> None:
+    for count in (1, 2):
+        assert len(listen_on(host, 0, count)) == count
+
+
+@pytest.mark.parametrize("host", ["203.0.113.1", "2001:db8::1", "fe80::1%nosuchinterface", "a" * 70, "a..b", "nul\0"])
+def test_a_host_that_is_none_of_this_machine_is_told_in_a_sentence(host: str) -> None:
+    with pytest.raises(UnusableAddressError, match="Check the settings HOST, PORT and WORKERS") as caught:
+        listen(host, 0, 1)
+    assert host in caught.value.message
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_running_out_of_descriptors_is_told_and_leaves_nothing_open(
+    count: int, few_descriptors: Callable[[int], contextlib.AbstractContextManager[None]]
+) -> None:
+    with few_descriptors(0 if count == 1 else 20), pytest.raises(UnusableAddressError, match="Too many open files"):
+        listen("127.0.0.1", 0, count)

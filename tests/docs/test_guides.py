@@ -1,0 +1,84 @@
+"""Documentation that cannot lie: the guides' and the README's commands run, and print what is said."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ecross_server.settings import CONFIG_VARIABLE, Settings, variable
+
+if TYPE_CHECKING:
+    from conftest import StartServer
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^)#:]+)\)")
+PAGES = sorted(path for path in ROOT.rglob("*.md") if not {".venv", "node_modules"} & set(path.parts))
+
+
+def steps(page: Path) -> list[tuple[str, str | None]]:
+    """Each command block of the page, with what it is said to print."""
+    found: list[tuple[str, str | None]] = []
+    for kind, content in BLOCK.findall(page.read_text()):
+        if kind == "sh":
+            found.append((content, None))
+        else:
+            found[-1] = (found[-1][0], content)
+    return found
+
+
+def as_pattern(expected: str) -> str:
+    """What is said to be printed, however it is spaced; three dots stand for anything."""
+    return r"\s+".join(re.escape(word).replace(r"\.\.\.", ".*") for word in expected.split())
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guides/first-calls.md"])
+def test_the_commands_of_a_page_run_and_print_what_it_says(
+    page: str, start_server: StartServer, tmp_path: Path
+) -> None:
+    server = start_server("--demo")
+    folder = tmp_path / "reader"
+    folder.mkdir()
+    (folder / "var").symlink_to(server.data_dir)
+    listed = steps(ROOT / page)
+    assert listed
+    for commands, expected in listed:
+        ended = subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", commands.replace("http://127.0.0.1:8000", server.url)],
+            cwd=folder,
+            env=server.environment | {"PATH": f"{Path(sys.executable).parent}:{server.environment['PATH']}"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert ended.returncode == 0, f"{commands}\n{ended.stderr}"
+        if expected is not None:
+            assert re.search(as_pattern(expected), ended.stdout, re.DOTALL), f"{commands}\n{ended.stdout}"
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    text = (ROOT / "docs/guides/configuration.md").read_text()
+    for name in [CONFIG_VARIABLE, *map(variable, Settings.model_fields)]:
+        assert f"`{name}`" in text
+    documented = set(re.findall(r"`(ECROSS_SERVER_[A-Z_]+)`", text))
+    assert documented == {CONFIG_VARIABLE, *map(variable, Settings.model_fields)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    for target in LINK.findall(page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_decision_is_listed() -> None:
+    folder = ROOT / "docs/decisions"
+    listed = (folder / "README.md").read_text()
+    for record in folder.glob("0*.md"):
+        assert f"({record.name})" in listed
+        assert record.read_text().startswith(f"# {record.name[:4]} ")
