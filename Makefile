@@ -1,6 +1,4 @@
 # The front door: every command a person or CI needs. `make` alone lists them.
-PORT ?= 8000
-WORKERS ?= 1
 export PYTHON
 
 BIN := .venv/bin
@@ -12,11 +10,11 @@ CODE := packages tests benchmarks conftest.py
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-serve: ## set everything up, register a demo merchant the first time, and serve on 127.0.0.1 (PORT=8000 WORKERS=1)
+serve: ## set up, add a demo merchant, serve (PORT=8000 WORKERS=1)
 	@scripts/environment.sh serve
-	@exec $(BIN)/ecross-server serve --demo --port $(PORT) --workers $(WORKERS)
+	@exec $(BIN)/ecross-server serve --demo $(if $(PORT),--port $(PORT)) $(if $(WORKERS),--workers $(WORKERS))
 
-test: check ## everything: format, lint, types, import contracts, all tests
+test: check ## everything: format, lint, types, imports, all tests
 	@$(BIN)/pytest
 
 check: format lint types imports ## the fast gates only
@@ -49,5 +47,5 @@ migrate: ## bring the database to this version's schema
 requirements: ## resolve requirements/*.in again (needs uv)
 	@scripts/requirements.sh
 
-clean: ## remove the environment and caches, never the data folder
+clean: ## remove the environment and caches; the data stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis htmlcov .coverage .coverage.*

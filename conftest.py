@@ -36,6 +36,7 @@ from ecross_server.app.assembly import Application
 from ecross_server.auth.tokens import new_signing_keys
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Base, Database
+from ecross_server.kit.logs import request_log
 from ecross_server.kit.private_files import write_private_file
 from ecross_server.merchants import service as merchants
 from ecross_server.merchants.rules import Peppers, new_peppers
@@ -81,6 +82,12 @@ def pytest_report_header() -> str:
     redis = "on 127.0.0.1:6379" if HAS_REDIS else "not there, its tests are left out"
     postgresql = "" if HAS_POSTGRESQL else " (PostgreSQL is not there, its tests are left out)"
     return f"databases: {', '.join(BACKENDS)}{postgresql}; redis: {redis}"
+
+
+@pytest.fixture(autouse=True)
+def _request_lines_the_general_way() -> Iterator[None]:
+    yield
+    request_log.configure(None, is_on=True)
 
 
 @pytest.fixture(autouse=True)

@@ -262,6 +262,7 @@ class TestMake:
         assert set(listed) == public
         assert len(listed) == len(public)
         assert all(len(line.split(maxsplit=2)[2]) > 10 for line in ended.stdout.splitlines())
+        assert max(map(len, ended.stdout.splitlines())) <= 80
         assert run("make").stdout == ended.stdout
 
     def test_every_public_command_can_be_made(self, run: Run) -> None:

@@ -7,7 +7,7 @@ import json
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -16,7 +16,11 @@ from sqlalchemy import create_engine, inspect
 
 from ecross_server.cli.setup import check_files
 from ecross_server.kit.errors import DomainError
+from ecross_server.kit.private_files import write_private_file
 from ecross_server.settings import Settings
+
+if TYPE_CHECKING:
+    from conftest import Register
 
 Cli = Callable[..., Any]
 
@@ -51,6 +55,27 @@ def test_keys_and_peppers_are_256_bits_of_chance(cli: Cli, tmp_path: Path, monke
         made |= {base64.urlsafe_b64decode(key["k"] + "=="), base64.urlsafe_b64decode(pepper["value"])}
     assert len(made) == 4
     assert {len(value) for value in made} == {32}
+
+
+@pytest.mark.parametrize("command", [["migrate"], ["merchants", "register", "OTHER", "--name", "Other"]])
+def test_lost_peppers_are_not_made_anew_under_secrets_that_need_the_old_ones(
+    cli: Cli, prepared: Settings, register: Register, command: list[str]
+) -> None:
+    register("ACME")
+    kept = prepared.peppers_file.read_bytes()
+    prepared.peppers_file.unlink()
+    ended = cli(*command, "--json")
+    assert (ended.code, ended.error["code"]) == (4, "lost_peppers")
+    assert str(prepared.peppers_file) in ended.error["message"]
+    assert not prepared.peppers_file.exists()
+    write_private_file(prepared.peppers_file, kept.decode())
+    assert cli(*command).code == 0
+
+
+def test_peppers_are_made_anew_while_no_secret_needs_them(cli: Cli, prepared: Settings) -> None:
+    prepared.peppers_file.unlink()
+    assert cli("migrate").code == 0
+    assert prepared.peppers_file.exists()
 
 
 def test_what_is_there_stays_as_it_is(cli: Cli, tmp_path: Path) -> None:

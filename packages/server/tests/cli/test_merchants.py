@@ -190,6 +190,7 @@ def test_an_unknown_merchant_is_not_found(cli: Cli, act: str, merchant_id: str) 
     people = cli("merchants", act, merchant_id)
     assert (people.code, people.out) == (3, "")
     assert people.err.startswith("error: There is no merchant ")
+    assert people.err.rstrip("\n").isprintable()
     assert "Traceback" not in people.err
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from ecross_server.cli.output import plain, print_table, shown
 
@@ -39,7 +40,7 @@ def on_terminal(command_environment: dict[str, str], tmp_path: Path) -> OnTermin
         fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         process = subprocess.Popen(
             [Path(sys.executable).with_name("ecross-server"), *arguments],
-            env=environment | variables, stdin=its, stdout=its, stderr=its,
+            env=environment | variables, stdin=its, stdout=its, stderr=its, start_new_session=True,
         )  # fmt: skip
         os.close(its)
         text = b"".join(_chunks(ours)).decode().replace("\r\n", "\n")
@@ -95,6 +96,19 @@ class TestOnATerminal:
         code, text = on_terminal("doctor", columns=80)
         assert code == 0
         assert "setting  ECROSS_SERVER_TOKEN_LIFETIME_SECONDS" in text
+
+    def test_nobody_is_asked_for_the_passphrase_of_a_key(
+        self, on_terminal: OnTerminal, tls_files: tuple[Path, Path]
+    ) -> None:
+        certificate, key_file = tls_files
+        key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+        locked = serialization.BestAvailableEncryption(b"passphrase")
+        key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked))
+        variables = {"ECROSS_SERVER_TLS_CERT_FILE": str(certificate), "ECROSS_SERVER_TLS_KEY_FILE": str(key_file)}
+        code, text = on_terminal("doctor", columns=200, **variables)
+        assert code == 6
+        assert "the key without a passphrase" in text
+        assert "Enter" not in text
 
     def test_json_is_the_same_as_in_a_pipe(self, on_terminal: OnTerminal, cli: Cli) -> None:
         assert on_terminal("merchants", "list", "--json", columns=20) == (0, cli("merchants", "list", "--json").out)

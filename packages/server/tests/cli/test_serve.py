@@ -18,7 +18,9 @@ import pytest
 
 from ecross_server.cli.demo import ensure_demo_merchant
 from ecross_server.cli.serve import _banner, _url
+from ecross_server.kit.clock import utc_now
 from ecross_server.kit.private_files import UnwritableError
+from ecross_server.merchants.rules import new_peppers
 from ecross_server.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -260,6 +262,22 @@ class TestDemoMerchant:
         assert credentials["clientId"] in {client["clientId"] for client in clients}
         assert count(on_sqlite, "skus") == 12
 
+    @pytest.mark.parametrize("secret", ["\ud800", "", None, ["x"], "ecs_" + "0" * 49])
+    def test_a_secret_that_is_none_is_replaced(self, on_sqlite: Settings, secret: object) -> None:
+        ensure_demo_merchant(load_settings())
+        before = json.loads(on_sqlite.demo_credentials_file.read_bytes())
+        on_sqlite.demo_credentials_file.write_text(json.dumps(before | {"clientSecret": secret}))
+        assert ensure_demo_merchant(load_settings()) is True
+        assert json.loads(on_sqlite.demo_credentials_file.read_bytes())["clientId"] != before["clientId"]
+
+    @pytest.mark.parametrize("client_id", ["demo-aaaaaaaaaaaaa", [], {}, None])
+    def test_a_client_id_that_is_another_ones_is_replaced(self, on_sqlite: Settings, client_id: object) -> None:
+        ensure_demo_merchant(load_settings())
+        before = json.loads(on_sqlite.demo_credentials_file.read_bytes())
+        on_sqlite.demo_credentials_file.write_text(json.dumps(before | {"clientId": client_id}))
+        assert ensure_demo_merchant(load_settings()) is True
+        assert json.loads(on_sqlite.demo_credentials_file.read_bytes())["clientSecret"] != before["clientSecret"]
+
     def test_a_revoked_client_is_replaced(self, on_sqlite: Settings, cli: Cli) -> None:
         ensure_demo_merchant(load_settings())
         before = json.loads(on_sqlite.demo_credentials_file.read_bytes())
@@ -267,11 +285,10 @@ class TestDemoMerchant:
         ensure_demo_merchant(load_settings())
         assert json.loads(on_sqlite.demo_credentials_file.read_bytes())["clientId"] != before["clientId"]
 
-    def test_another_pepper_means_another_secret(self, on_sqlite: Settings, cli: Cli) -> None:
+    def test_another_pepper_means_another_secret(self, on_sqlite: Settings) -> None:
         ensure_demo_merchant(load_settings())
         before = on_sqlite.demo_credentials_file.read_bytes()
-        on_sqlite.peppers_file.unlink()
-        cli("migrate")
+        on_sqlite.peppers_file.write_text(new_peppers(utc_now()))
         ensure_demo_merchant(load_settings())
         assert on_sqlite.demo_credentials_file.read_bytes() != before
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import re
 import string
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from ecross_server.kit.identifiers import BASE32, BASE62, base62, random_text
+from ecross_server.kit.identifiers import BASE32, BASE62, base62, random_hex, random_text
 
 
 def test_the_alphabets_hold_each_of_their_characters_once() -> None:
@@ -42,3 +45,28 @@ def test_every_crc_fits_in_six_characters(number: int) -> None:
     for character in text:
         value = value * 62 + BASE62.index(character)
     assert value == number
+
+
+def test_random_hex_is_128_bits_and_does_not_repeat() -> None:
+    given_out = [random_hex() for _ in range(1_000)]
+    assert len(set(given_out)) == 1_000
+    assert all(re.fullmatch("[0-9a-f]{32}", digits) for digits in given_out)
+
+
+FORKING = """
+import os
+from ecross_server.kit.identifiers import random_hex
+random_hex()
+pid = os.fork()
+print(*(random_hex() for _ in range(200)), flush=True)
+if pid:
+    os.waitpid(pid, 0)
+os._exit(0)
+"""
+
+
+def test_a_forked_process_gives_other_ids_than_its_parent() -> None:
+    ended = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, check=True, timeout=60)
+    given_out = ended.stdout.split()
+    assert len(given_out) == 400
+    assert len(set(given_out)) == 400

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from ecross_server.kit.logs import LogFormat, LogLevel, configure_logs, redact
+from ecross_server.kit.logs import LogFormat, LogLevel, configure_logs, redact, request_log
 
 SECRET = "ecs_" + "aB3" * 16 + "Z"
 TOKEN = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhY21lIn0.c2lnbmF0dXJl-_"
@@ -282,3 +282,65 @@ def test_a_terminal_gets_colors_and_still_no_commands_of_others() -> None:
     logger().info("request", path="\x1b[2J")
     assert "\x1b[0m" in stream.getvalue()
     assert "\x1b[2J" not in stream.getvalue()
+
+
+REQUEST_FACTS = st.fixed_dictionaries({
+    "method": st.one_of(st.just("GET"), st.text(max_size=20), st.just(TOKEN)),
+    "path": st.one_of(st.text(max_size=40), st.just(f"/{SECRET}"), st.just(f"/{TOKEN}/x")),
+    "status": st.integers(0, 599),
+    "outcome": st.just("ok"),
+    "reason": st.sampled_from([None, "expired", "revoked"]),
+    "client_id": st.sampled_from([None, "acme-abcdefghijklm"]),
+    "request_id": st.sampled_from(["mine-1", SECRET, TOKEN]),
+    "duration_ms": st.floats(0, 100_000).map(lambda duration: round(duration, 3)),
+})  # fmt: skip
+
+
+class TestRequestLines:
+    @examples(max_examples=100, deadline=None)
+    @given(REQUEST_FACTS)
+    def test_the_one_written_by_hand_says_what_the_general_way_says(self, facts: dict[str, Any]) -> None:
+        stream = configured("json", "info")
+        request_log.info(**facts)
+        logger().info("request", **{name: value for name, value in facts.items() if (name, value) != ("reason", None)})
+        by_hand, general = stream.getvalue().splitlines()
+        said, expected = json.loads(by_hand), json.loads(general)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", said["at"])
+        assert said.pop("at")[:11] == expected.pop("at")[:11]
+        assert said == expected
+        assert SECRET not in by_hand
+        assert TOKEN not in by_hand
+
+    @pytest.mark.parametrize("log_format", FORMATS)
+    def test_there_are_none_above_their_level(self, log_format: LogFormat) -> None:
+        stream = configured(log_format, "warning")
+        log_one()
+        assert stream.getvalue() == ""
+
+    def test_as_text_they_go_the_general_way(self) -> None:
+        stream = configured("text", "info")
+        log_one(path="/a\nb", reason="expired")
+        log_one()
+        first, second = stream.getvalue().splitlines()
+        assert "a\\nb" in first
+        assert "expired" in first
+        assert "reason" not in second
+
+    def test_a_line_is_written_out_at_once(self) -> None:
+        class Recorder(io.StringIO):
+            flushed = 0
+
+            def flush(self) -> None:
+                self.flushed += 1
+
+        stream = Recorder()
+        configured("json", "info", stream)
+        log_one()
+        log_one()
+        assert stream.flushed == 2
+
+
+def log_one(path: str = "/", reason: str | None = None) -> None:
+    request_log.info(
+        method="GET", path=path, status=200, outcome="ok", reason=reason, client_id=None, request_id="1", duration_ms=1
+    )

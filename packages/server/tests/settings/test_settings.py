@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def shown(name: str, settings: Settings) -> Any:
 def refusal() -> InvalidInputError:
     with pytest.raises(InvalidInputError) as caught:
         load_settings()
-    assert PASSWORD not in str(caught.value) + repr(caught.value.faults)
+    assert PASSWORD not in repr(caught.value.faults) + "".join(traceback.format_exception(caught.value))
     return caught.value
 
 

@@ -16,7 +16,7 @@ from ecross_server.kit.database import Database
 from ecross_server.kit.errors import ConflictError, UnavailableError
 from ecross_server.kit.private_files import create_private_file, make_private_folder
 from ecross_server.merchants.rules import new_peppers
-from ecross_server.merchants.service import load_peppers
+from ecross_server.merchants.service import has_credentials, load_peppers
 from ecross_server.settings import Configuration, Settings, load_settings, variable
 
 PRIVATE_UMASK = 0o077
@@ -47,6 +47,18 @@ class UnusableTlsFilesError(ConflictError):
         )
 
 
+class LostPeppersError(ConflictError):
+    """The database holds secrets, but the peppers that they were digested under are gone."""
+
+    code = "lost_peppers"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"There is no {path}, but the database holds secrets that were digested under its peppers: with new ones "
+            f"every credential would be dead. Restore the file from a backup, or set {variable('peppers_file')}."
+        )
+
+
 def prepare(settings: Settings) -> None:
     """Make all that is missing: folder, database, schema, signing key, pepper. What is there stays as it is.
 
@@ -54,16 +66,24 @@ def prepare(settings: Settings) -> None:
         UnwritableError: if the folder cannot be written to.
         NewerSchemaError: if the database was made by a newer version.
         DatabaseAwayError: if the database does not answer.
+        LostPeppersError: if the peppers are missing that the database's secrets were digested under.
     """
     os.umask(PRIVATE_UMASK)
     make_private_folder(settings.data_dir)
-    now = utc_now()
-    for path, make in ((settings.signing_keys_file, new_signing_keys), (settings.peppers_file, new_peppers)):
-        if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a folder on the way may not be entered
-            create_private_file(path, make(now))
+    if _is_missing(settings.signing_keys_file):
+        create_private_file(settings.signing_keys_file, new_signing_keys(utc_now()))
     with contextlib.closing(Database(settings.database_url.get_secret_value())) as database:
         if migrations.current_revision(database) != migrations.REVISIONS[-1]:
             migrations.upgrade(database)
+        if _is_missing(settings.peppers_file):
+            with database.read() as session:
+                if has_credentials(session):
+                    raise LostPeppersError(settings.peppers_file)
+            create_private_file(settings.peppers_file, new_peppers(utc_now()))
+
+
+def _is_missing(path: Path) -> bool:
+    return not os.path.exists(path)  # noqa: PTH110 - Path.exists raises where a folder on the way may not be entered
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import typer
 from ecross_server.catalog import service
 from ecross_server.catalog.rules import SkuDraft
 from ecross_server.catalog.schemas import read_sku
-from ecross_server.cli.output import AsJson, plain, print_json, say, warn
+from ecross_server.cli.output import AsJson, print_json, say, warn
 from ecross_server.cli.setup import opened_database
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database
@@ -66,7 +66,7 @@ def import_(
             listed = "; ".join(
                 f"{fault['path']}: {fault['message']}" if fault["path"] else fault["message"] for fault in row["errors"]
             )
-            warn(f"line {row['line']} refused: {plain(listed)}")
+            warn(f"line {row['line']} refused: {listed}")
     if refused:
         raise typer.Exit(REFUSED)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import logging
 import re
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import structlog
@@ -59,6 +62,68 @@ def _escaped(text: str) -> str:
     return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+class RequestLog:
+    """Writes the one line that is logged of each request.
+
+    As JSON it is put together by hand: the general way costs more than issuing a token, see docs/decisions/0012.
+    """
+
+    def __init__(self) -> None:
+        self._write: Callable[[str], object] | None = None
+        self._is_on = True
+        self._second = 0
+        self._shown_second = ""
+
+    def configure(self, write: Callable[[str], object] | None, *, is_on: bool) -> None:
+        """Write JSON lines with the function, or without one leave them to the general way."""
+        self._write = write
+        self._is_on = is_on
+
+    def info(
+        self,
+        *,
+        method: str,
+        path: str,
+        status: int,
+        outcome: str,
+        reason: str | None,
+        client_id: str | None,
+        request_id: str,
+        duration_ms: float,
+    ) -> None:
+        """Log a request. `outcome`, `reason`, `client_id` and `request_id` hold nothing that JSON would escape."""
+        if not self._is_on:
+            return
+        if self._write is None:
+            why = {} if reason is None else {"reason": reason}
+            log.info(
+                "request", method=method, path=path, status=status, outcome=outcome, **why,
+                client_id=client_id, request_id=request_id, duration_ms=round(duration_ms, 3),
+            )  # fmt: skip
+            return
+        now = time.time()
+        if int(now) != self._second:
+            self._second = int(now)
+            self._shown_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+        because = "" if reason is None else f'"reason": "{reason}", '
+        client = "null" if client_id is None else f'"{client_id}"'
+        line = (
+            f'{{"method": {_quoted(method)}, "path": {_quoted(path)}, "status": {status}, "outcome": "{outcome}", '
+            f'{because}"client_id": {client}, "request_id": "{request_id}", "duration_ms": {duration_ms:.3f}, '
+            f'"event": "request", "level": "info", "at": "{self._shown_second}.{int(now % 1 * 1_000_000):06d}Z"}}\n'
+        )
+        self._write(SECRETS.sub(REDACTED, line))
+
+
+request_log = RequestLog()
+"""This process's; `configure_logs` sets it up."""
+
+# Few paths and methods make up nearly all requests.
+_quoted = functools.lru_cache(maxsize=512)(json.dumps)
+
+log = structlog.get_logger("ecross_server.requests")
+
+
 def configure_logs(log_format: LogFormat, level: LogLevel, stream: TextIO | None = None) -> None:
     """Set up logs for this process: our own events and those of libraries alike."""
     stream = stream or sys.stderr
@@ -84,6 +149,7 @@ def configure_logs(log_format: LogFormat, level: LogLevel, stream: TextIO | None
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
+    request_log.configure(None if as_text else _line_writer(stream), is_on=threshold <= logging.INFO)
     # A call whose arguments do not fit its text is lost; the standard library would print it with all of them.
     logging.raiseExceptions = False
     handler = logging.StreamHandler(stream)
@@ -94,3 +160,11 @@ def configure_logs(log_format: LogFormat, level: LogLevel, stream: TextIO | None
         )
     )
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+
+
+def _line_writer(stream: TextIO) -> Callable[[str], object]:
+    def write(line: str) -> None:
+        stream.write(line)
+        stream.flush()
+
+    return write

@@ -40,6 +40,11 @@ def get_merchant(session: Session, merchant_id: str) -> Merchant:
     return merchant
 
 
+def has_secrets(session: Session) -> bool:
+    """Whether any secret was ever issued."""
+    return session.execute(select(Secret.id).limit(1)).first() is not None
+
+
 def list_merchants(session: Session) -> Sequence[Merchant]:
     return session.scalars(select(Merchant).order_by(Merchant.id)).all()
 

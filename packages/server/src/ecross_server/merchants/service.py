@@ -64,6 +64,11 @@ def load_peppers(path: Path) -> Peppers:
         raise UnsafeFileError(f"The file {path} does not hold peppers. Restore it from a backup.") from None
 
 
+def has_credentials(session: Session) -> bool:
+    """Whether any secret was ever issued: without the peppers none of them could be checked again."""
+    return repository.has_secrets(session)
+
+
 def register_merchant(session: Session, merchant_id: str, name: str, *, now: datetime) -> Merchant:
     """Register a merchant, without credentials yet.
 

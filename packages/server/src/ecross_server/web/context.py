@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-import secrets
 import time
 from collections.abc import MutableMapping
 from typing import Any, Final
 from urllib.parse import quote
 
-import structlog
+from ecross_server.kit.identifiers import random_hex
+from ecross_server.kit.logs import request_log
 
 REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 SCOPE_KEY: Final = "ecross"
 LONGEST_SHOWN_PATH: Final = 200
-
-log = structlog.get_logger("ecross_server.web")
 
 
 class RequestContext:
@@ -34,17 +32,15 @@ class RequestContext:
 
     def write_log_line(self, scope: MutableMapping[str, Any]) -> None:
         """Log the request: its route as declared, or where none matched its path, never its query string."""
-        path = self.path or getattr(scope.get("route"), "path", None) or _shown_path(scope)
-        log.info(
-            "request",
+        request_log.info(
             method=scope["method"],
-            path=path,
+            path=self.path or getattr(scope.get("route"), "path", None) or _shown_path(scope),
             status=self.status,
             outcome=self.outcome or "ok",
-            **({} if self.reason is None else {"reason": self.reason}),
+            reason=self.reason,
             client_id=self.client_id,
             request_id=self.request_id,
-            duration_ms=round((time.perf_counter() - self.started_at) * 1000, 3),
+            duration_ms=(time.perf_counter() - self.started_at) * 1000,
         )
 
 
@@ -58,7 +54,7 @@ def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
     sent = [value for name, value in headers if name == b"x-request-id"]
     if len(sent) == 1 and REQUEST_ID.fullmatch(sent[0]):
         return sent[0].decode("ascii")
-    return secrets.token_hex(16)
+    return random_hex()
 
 
 def _shown_path(scope: MutableMapping[str, Any]) -> str:
