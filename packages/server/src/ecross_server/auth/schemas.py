@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any, Final
 
@@ -72,6 +73,7 @@ def token_answer(token: str, expires_in: int) -> bytes:
     return b'{"token":"%b","tokenType":"Bearer","expiresIn":%d}' % (token.encode(), expires_in)
 
 
+@functools.lru_cache(maxsize=128)  # few messages make up nearly all, and a refusal must not cost more than a token
 def error_answer(message: str) -> bytes:
     """The body of any other answer: the one published key."""
     return json.dumps({"message": message}, separators=(",", ":")).encode()
