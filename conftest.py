@@ -23,6 +23,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import redis
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -171,6 +172,18 @@ def database(database_url: str) -> Iterator[Database]:
     opened = Database(database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def redis_url() -> str:
+    """A database of Redis that no other test uses at this time; no process is known there."""
+    if not HAS_REDIS:
+        pytest.skip("Redis is not there")
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    url = f"{REDIS_URL.rsplit('/', 1)[0]}/{1 + worker % 15}"
+    with redis.Redis.from_url(url) as client:
+        client.delete("{ecross}:processes")
+    return url
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ class TestDocument:
         for path, _, operation in operations(document):
             expected = {"200"}
             if path == "/token":
-                expected |= {"400", "401", "405", "413", "415", "500", "503"}
+                expected |= {"400", "401", "405", "413", "415", "429", "500", "503"}
             elif path.startswith("/ext/"):
                 expected |= {"400", "401", "403", "413", "500", "503"}
             elif path == "/health/ready":
@@ -162,7 +162,8 @@ class TestDocument:
                 names = set(response["headers"])
                 assert "X-Request-Id" in names
                 assert ("WWW-Authenticate" in names) == (status in {"401", "403"}), (path, status)
-                assert ("Retry-After" in names) == (status == "503"), (path, status)
+                assert ("Retry-After" in names) == (status in {"429", "503"}), (path, status)
+                assert ("RateLimit" in names) == ("RateLimit-Policy" in names) == (path == "/token"), (path, status)
                 assert ("Allow" in names) == (status == "405"), (path, status)
 
     def test_every_error_of_a_private_path_is_shown_in_both_forms_as_it_is_sent(self, document: dict[str, Any]) -> None:

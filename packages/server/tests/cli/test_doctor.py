@@ -34,7 +34,7 @@ def test_all_is_in_order_on_either_database(cli: Cli, prepared: Settings, regist
     assert out["ok"] is True
     assert all(list(check) == ["name", "status", "detail", "fix"] for check in out["checks"])
     assert [(check["name"], check["status"]) for check in out["checks"]] == [
-        ("data folder", "ok"), ("signing keys", "ok"), ("peppers", "ok"), ("database", "ok"), ("limits", "warning"),
+        ("data folder", "ok"), ("signing keys", "ok"), ("peppers", "ok"), ("database", "ok"), ("limits", "ok"),
     ]  # fmt: skip
     assert out["checks"][3]["detail"] == f"{backend}, schema 0001"
 
@@ -51,9 +51,9 @@ def test_shows_every_setting_with_its_source(
     data_dir, port = by_name["ECROSS_SERVER_DATA_DIR"], by_name["ECROSS_SERVER_PORT"]
     assert (data_dir["value"], data_dir["source"]) == (str(on_sqlite.data_dir), "environment")
     assert (port["value"], port["source"], port["note"]) == ("81", "file", None)
-    services, redis = by_name["ECROSS_SERVER_SERVICES"], by_name["ECROSS_SERVER_REDIS_URL"]
+    services, metrics = by_name["ECROSS_SERVER_SERVICES"], by_name["ECROSS_SERVER_METRICS_PORT"]
     assert (services["value"], services["source"]) == ("auth,product", "default")
-    assert (redis["value"], redis["note"]) == ("", "no effect in this version")
+    assert (metrics["value"], metrics["note"]) == ("9464", "no effect in this version")
 
 
 @pytest.mark.usefixtures("on_sqlite")
@@ -62,10 +62,7 @@ def test_people_read_checks_then_settings(cli: Cli) -> None:
     assert (ended.code, ended.err) == (0, "")
     above, below = ended.out.split("\n\n", 1)
     assert above.splitlines()[1] == "ok       signing keys: 1 live"
-    assert above.splitlines()[-2:] == [
-        "warning  limits: token requests are not limited in this version",
-        "         what to do: limit them in a proxy in front",
-    ]
+    assert above.splitlines()[-1] == "ok       limits: each server by itself"
     lines = below.splitlines()
     assert lines[0].split() == ["SETTING", "VALUE", "SOURCE"]
     assert len(lines) == 1 + len(Settings.model_fields)
@@ -73,9 +70,7 @@ def test_people_read_checks_then_settings(cli: Cli) -> None:
         ["ECROSS_SERVER_PORT", "8000", "default"],
         ["ECROSS_SERVER_METRICS_PORT", "9464", "(no", "effect", "in", "this", "version)", "default"],
     ]
-    assert [line.split() for line in lines if "REDIS" in line] == [
-        ["ECROSS_SERVER_REDIS_URL", "(no", "effect", "in", "this", "version)", "default"]
-    ]
+    assert [line.split() for line in lines if "REDIS" in line] == [["ECROSS_SERVER_REDIS_URL", "default"]]
 
 
 class TestFailures:
@@ -87,7 +82,7 @@ class TestFailures:
         assert {name for name, check in found.items() if check["status"] == "failed"} == {
             "data folder", "signing keys", "peppers", "database",
         }  # fmt: skip
-        assert all(check["fix"] for name, check in found.items())
+        assert all(check["fix"] for check in found.values() if check["status"] == "failed")
         assert not (tmp_path / "data").exists()
 
     def test_people_learn_what_to_do(self, cli: Cli, tmp_path: Path) -> None:
@@ -214,3 +209,17 @@ class TestTls:
         tls_files[1].write_bytes(tls_files[0].read_bytes())
         ended = cli("doctor", "--json")
         assert (ended.code, checks(ended)["tls"]["fix"]) == (6, "check ECROSS_SERVER_TLS_CERT_FILE")
+
+
+@pytest.mark.usefixtures("on_sqlite")
+def test_limits_that_refuse_nobody_are_a_warning(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable("limits_mode"), "observe")
+    limits = checks(cli("doctor", "--json"))["limits"]
+    assert (limits["status"], limits["fix"]) == ("warning", "ECROSS_SERVER_LIMITS_MODE=enforce")
+
+
+@pytest.mark.usefixtures("on_sqlite")
+def test_tells_whether_limits_are_shared(cli: Cli, monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
+    assert checks(cli("doctor", "--json"))["limits"]["detail"] == "each server by itself"
+    monkeypatch.setenv(variable("redis_url"), redis_url)
+    assert checks(cli("doctor", "--json"))["limits"]["detail"] == "shared through Redis"

@@ -14,12 +14,16 @@ from fastapi import FastAPI
 from ecross_server.app import documentation, health
 from ecross_server.auth.endpoints import TOKEN_PATH, BearerGate, TokenEndpoint, bearer_error_response
 from ecross_server.auth.errors import BearerError
+from ecross_server.auth.limits.limiter import Limiter, Rates
+from ecross_server.auth.limits.local import BudgetTable
+from ecross_server.auth.limits.shared import SharedBudgets
 from ecross_server.auth.registry import Registry
 from ecross_server.auth.service import AuthService
 from ecross_server.catalog import endpoints as catalog
 from ecross_server.kit.database import Database
 from ecross_server.merchants.service import load_peppers
 from ecross_server.settings import Settings
+from ecross_server.web.addresses import CallerAddresses
 from ecross_server.web.answers import http_error_response, install_error_answers
 from ecross_server.web.body_limit import BodyLimit
 from ecross_server.web.context import SCOPE_KEY, RequestContext
@@ -44,6 +48,7 @@ class Application:
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        budgets: BudgetTable | None = None,
     ) -> None:
         self.database = Database(settings.database_url.get_secret_value())
         self.auth = AuthService(
@@ -55,7 +60,9 @@ class Application:
             lifetime_seconds=settings.token_lifetime_seconds,
             clock=clock,
         )
-        self._token = TokenEndpoint(self.auth) if "auth" in settings.services else None
+        self.limiter, self._shared_budgets = _make_limiter(settings, budgets or BudgetTable())
+        addresses = CallerAddresses(settings.trusted_proxies)
+        self._token = TokenEndpoint(self.auth, self.limiter, addresses) if "auth" in settings.services else None
         self.api = make_api(settings, lifespan=self._lifespan)
         self.api.state.database = self.database
         self.api.state.auth = self.auth
@@ -95,10 +102,30 @@ class Application:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         try:
             self.auth.start()
+            if self._shared_budgets is not None:
+                self._shared_budgets.start()
             yield
         finally:
+            if self._shared_budgets is not None:
+                await self._shared_budgets.stop()
             await anyio.to_thread.run_sync(self.auth.stop)
             self.database.close()
+
+
+def limit_rates(settings: Settings) -> Rates:
+    """The limits that the settings set."""
+    return Rates(
+        address=settings.token_address_limit,
+        client=settings.token_volume_limit,
+        failure=settings.token_failure_limit,
+        total=settings.token_global_limit,
+        mode=settings.limits_mode,
+    )
+
+
+def _make_limiter(settings: Settings, table: BudgetTable) -> tuple[Limiter, SharedBudgets | None]:
+    shared = None if settings.redis_url is None else SharedBudgets.at(settings.redis_url.get_secret_value(), table)
+    return Limiter(limit_rates(settings), table, shared), shared
 
 
 def make_api(settings: Settings, lifespan: Any = None) -> FastAPI:  # noqa: ANN401 - FastAPI's own type is generic

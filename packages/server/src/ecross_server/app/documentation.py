@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 from starlette.responses import FileResponse, Response
 
-from ecross_server.auth.endpoints import CHALLENGE, LARGEST_TOKEN_BODY, TOKEN_PATH
+from ecross_server.auth.endpoints import CHALLENGE, LARGEST_TOKEN_BODY, TOKEN_PATH, TOO_MANY
 from ecross_server.auth.errors import (
     InsufficientScopeError,
     InvalidAccessTokenError,
@@ -137,6 +137,17 @@ HEADERS: Final[dict[str, dict[str, Any]]] = {
         "schema": {"type": "string"},
         "example": f'{CHALLENGE}, error="invalid_token"',
     },
+    "RateLimitPolicy": {
+        "description": "The limits that are told: that of the caller's address, and after a right secret the client's. "
+        "See draft-ietf-httpapi-ratelimit-headers-11; absent where limits are off.",
+        "schema": {"type": "string"},
+        "example": '"address";q=300;w=60, "client";q=60;w=60',
+    },
+    "RateLimit": {
+        "description": "What is left of them (`r`), and the seconds until all of it is there again (`t`).",
+        "schema": {"type": "string"},
+        "example": '"address";r=299;t=1, "client";r=59;t=1',
+    },
     "Allow": {"description": "The methods that the path knows.", "schema": {"type": "string"}, "example": "POST"},
 }
 
@@ -146,6 +157,10 @@ def _reference(kind: str, name: str) -> dict[str, str]:
 
 
 RETRY_AFTER: Final = {"Retry-After": _reference("headers", "RetryAfter")}
+RATE_LIMITS: Final = {
+    "RateLimit-Policy": _reference("headers", "RateLimitPolicy"),
+    "RateLimit": _reference("headers", "RateLimit"),
+}
 WWW_AUTHENTICATE: Final = {"WWW-Authenticate": _reference("headers", "Challenge")}
 
 
@@ -230,7 +245,7 @@ def _token_operation() -> dict[str, Any]:
     def refusal(description: str, message: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
         return {
             "description": description,
-            "headers": headers or {},
+            "headers": (headers or {}) | RATE_LIMITS,
             "content": content(TokenError, {"message": message}),
         }
 
@@ -242,7 +257,11 @@ def _token_operation() -> dict[str, Any]:
         "security": [],
         "requestBody": {"required": True, "content": content(TokenRequest, REQUEST_EXAMPLE)},
         "responses": {
-            "200": {"description": "The token.", "content": content(TokenResponse, RESPONSE_EXAMPLE)},
+            "200": {
+                "description": "The token.",
+                "headers": RATE_LIMITS,
+                "content": content(TokenResponse, RESPONSE_EXAMPLE),
+            },
             "400": refusal("The body has a fault; the message names the field.", "clientId is required."),
             "401": refusal(
                 "Wrong credentials, whatever is wrong about them.", InvalidClientError().message, WWW_AUTHENTICATE
@@ -252,6 +271,7 @@ def _token_operation() -> dict[str, Any]:
                 "A body of more than 64 KiB.", f"The body is too large: at most {LARGEST_TOKEN_BODY} bytes."
             ),
             "415": refusal("Another content type.", "Send JSON with Content-Type: application/json."),
+            "429": refusal("Too many requests, of the client or of the address.", TOO_MANY, RETRY_AFTER),
             "500": refusal("Our fault.", MESSAGES[500][1]),
             "503": refusal("Not at the moment.", RegistryStaleError().message, RETRY_AFTER),
         },

@@ -21,6 +21,7 @@ import structlog
 
 from ecross_server.app.listening import listen
 from ecross_server.app.worker import GRACE_SECONDS, run_worker
+from ecross_server.auth.limits.local import BudgetTable
 from ecross_server.kit.errors import DomainError, UnavailableError
 from ecross_server.settings import Settings
 
@@ -57,6 +58,8 @@ class Supervisor:
 
     def __init__(self, settings: Settings, on_ready: Callable[[int], None]) -> None:
         self._settings = settings
+        # A worker that replaces a dead one goes on with what was spent.
+        self._budgets = BudgetTable()
         self._on_ready = on_ready
         self._announced = False
         self._stopping = False
@@ -163,7 +166,7 @@ class Supervisor:
             for other in self._slots:
                 if other is not slot:
                     other.listening.close()
-            run_worker(self._settings, slot.listening, lambda: _notify(ready_write), self._alive_read)
+            run_worker(self._settings, slot.listening, lambda: _notify(ready_write), self._alive_read, self._budgets)
             status = 0
         except DomainError as error:
             log.error("worker_failed", reason=error.message)  # noqa: TRY400 - the message says it all

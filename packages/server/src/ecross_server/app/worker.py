@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import uvicorn
 
 from ecross_server.app.assembly import Application
+from ecross_server.auth.limits.local import BudgetTable
 from ecross_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,13 +66,15 @@ class Worker(uvicorn.Server):
         self._stop()
 
 
-def run_worker(settings: Settings, listening: socket.socket, on_ready: Callable[[], None], orphaned: int) -> None:
+def run_worker(
+    settings: Settings, listening: socket.socket, on_ready: Callable[[], None], orphaned: int, budgets: BudgetTable
+) -> None:
     """Serve until SIGTERM, or until the descriptor `orphaned` reads as closed: the supervisor is gone then.
 
     Raises:
         DomainError: if keys, peppers or the database cannot be used.
     """
-    application = Application(settings)
+    application = Application(settings, budgets=budgets)
     # Before the event loop, where it would be a traceback of the framework's instead of a sentence.
     application.auth.refresh()
     Worker(application, settings, on_ready, orphaned).run([listening])

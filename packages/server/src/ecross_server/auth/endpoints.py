@@ -6,7 +6,9 @@ see docs/decisions/0004.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import structlog
@@ -23,10 +25,13 @@ from ecross_server.auth.errors import (
     MissingTokenError,
     RegistryStaleError,
 )
-from ecross_server.auth.service import AuthService, Caller
+from ecross_server.auth.limits.limiter import Limiter
+from ecross_server.auth.limits.policies import Policy
+from ecross_server.auth.service import AuthService, Caller, CheckedClient
 from ecross_server.kit.errors import InvalidInputError, UnavailableError
 from ecross_server.kit.page_tokens import PageTokens
 from ecross_server.merchants.rules import CLIENT_ID
+from ecross_server.web.addresses import CallerAddresses, neighborhood
 from ecross_server.web.answers import MESSAGES, RETRY_AFTER_SECONDS, domain_error_response, error_response
 from ecross_server.web.body_limit import announced_length
 from ecross_server.web.context import RequestContext, context_of
@@ -39,68 +44,111 @@ TOKEN_PATH: Final = "/token"  # noqa: S105 - a path
 LARGEST_TOKEN_BODY: Final = 64 * 1024
 PRIVATE_PATH: Final = "/ext"
 CHALLENGE: Final = 'Bearer realm="e-CROSS"'
+TOO_MANY: Final = "Too many token requests. Keep each token in a cache and use it until it expires."
 CALLER_KEY: Final = "ecross.caller"
+
+CONTENT_TYPE: Final = (b"content-type", b"application/json")
+NO_STORE: Final = (b"cache-control", b"no-store")
+BARE_CHALLENGE: Final = (b"www-authenticate", CHALLENGE.encode())
 
 Headers = list[tuple[bytes, bytes]]
 
 log = structlog.get_logger("ecross_server.auth")
 
 
-class _Refusal(Exception):  # noqa: N818 - an answer, not an error of ours
-    def __init__(self, status: int, outcome: str, message: str, *headers: tuple[bytes, bytes]) -> None:
-        super().__init__(message)
-        self.status = status
-        self.outcome = outcome
-        self.message = message
-        self.headers = headers
+@dataclass(slots=True)
+class _Answer:
+    """What `POST /token` answers, apart from what every answer of it has."""
+
+    status: int
+    outcome: str
+    body: bytes
+    headers: Headers = field(default_factory=list)
 
 
 class TokenEndpoint:
-    """`POST /token`: client credentials against an access token."""
+    """`POST /token`: client credentials against an access token.
 
-    def __init__(self, service: AuthService) -> None:
+    Limits are charged in this order: the address and the whole service before anything is read; then, once it is known
+    whether the secret is right, the client's volume for a right one, and for a wrong one the failures of this client
+    id from this address. So nobody who does not know the secret can use up what its client may have.
+    """
+
+    def __init__(self, service: AuthService, limiter: Limiter, addresses: CallerAddresses) -> None:
         self._service = service
+        self._limiter = limiter
+        self._addresses = addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Every answer is JSON, is not to be stored, and carries the request's id."""
         context = context_of(scope)
         context.path = TOKEN_PATH
-        headers: Headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+        context.address = self._addresses.of(scope)
+        quotas: list[str] = []
         try:
-            status, body = 200, await self._issue(context, scope, receive)
-            context.outcome = "issued"
-        except _Refusal as refusal:
-            context.outcome = refusal.outcome
-            status, body = refusal.status, schemas.error_answer(refusal.message)
-            headers += refusal.headers
+            answer = await self._answer(context, scope, receive, quotas)
         except Exception:
             log.exception("request_failed", request_id=context.request_id)
-            status = 500
-            context.outcome, message = MESSAGES[status]
-            body = schemas.error_answer(message)
-        context.status = status
-        headers.append((b"content-length", b"%d" % len(body)))
-        headers.append((b"x-request-id", context.request_id.encode()))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+            answer = _refusal(500, *MESSAGES[500])
+        context.status = answer.status
+        context.outcome = answer.outcome
+        headers: Headers = [
+            CONTENT_TYPE, NO_STORE, *answer.headers,
+            (b"content-length", b"%d" % len(answer.body)), (b"x-request-id", context.request_id.encode()),
+        ]  # fmt: skip
+        if quotas:
+            headers.append((b"ratelimit-policy", self._limiter.shown_policies[len(quotas) - 1]))
+            headers.append((b"ratelimit", ", ".join(quotas).encode()))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
 
-    async def _issue(self, context: RequestContext, scope: Scope, receive: Receive) -> bytes:
-        if scope["method"] != "POST":
-            raise _Refusal(405, "method_not_allowed", "Use POST.", (b"allow", b"POST"))
-        _require_json(scope["headers"])
-        body = await _read_body(scope, receive)
+    async def _answer(self, context: RequestContext, scope: Scope, receive: Receive, quotas: list[str]) -> _Answer:
+        limiter = self._limiter
+        address = neighborhood(context.address)
+        refusal = (
+            await self._charge(context, limiter.address, address, quotas)
+            or await self._charge(context, limiter.total, "")
+            or _look_at_head(scope)
+        )
+        if refusal is not None:
+            return refusal
+        body = await _read_body(receive)
+        if isinstance(body, _Answer):
+            return body
         try:
             client_id, client_secret = schemas.parse_token_request(body)
-            if CLIENT_ID.fullmatch(client_id):  # anything else may be a secret in the wrong place
-                context.client_id = client_id
-            issued = self._service.issue_access_token(client_id, client_secret)
         except InvalidInputError as error:
-            raise _Refusal(400, "invalid_request", error.message) from None
+            return _refusal(400, "invalid_request", error.message)
+        if CLIENT_ID.fullmatch(client_id):  # anything else may be a secret in the wrong place
+            context.client_id = client_id
+        try:
+            checked = self._service.check_credentials(client_id, client_secret)
         except InvalidClientError as error:
-            raise _Refusal(401, error.code, error.message, (b"www-authenticate", CHALLENGE.encode())) from None
+            refusal = await self._charge(context, limiter.failure, f"{client_id} {address}")
+            return refusal or _refusal(401, error.code, error.message, BARE_CHALLENGE)
         except RegistryStaleError as error:
-            raise _Refusal(503, error.code, error.message, (b"retry-after", b"%d" % RETRY_AFTER_SECONDS)) from None
-        return schemas.token_answer(issued.token, issued.expires_in)
+            return _refusal(503, error.code, error.message, (b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
+        return await self._charge(context, limiter.client, client_id, quotas) or self._issue(checked)
+
+    def _issue(self, checked: CheckedClient) -> _Answer:
+        issued = self._service.sign(checked)
+        return _Answer(200, "issued", schemas.token_answer(issued.token, issued.expires_in))
+
+    async def _charge(
+        self, context: RequestContext, policy: Policy | None, key: str, quotas: list[str] | None = None
+    ) -> _Answer | None:
+        """Charge the request to a limit; the answer if that refuses it. `quotas` takes what the caller may know."""
+        if policy is None:
+            return None
+        left = self._limiter.spend(policy, key)
+        if left is None:
+            left = await self._limiter.ask(policy, key)
+        if quotas is not None:
+            quotas.append(policy.shown_state(left))
+        if left >= 0 or not self._limiter.refuses(policy):
+            return None
+        context.reason = policy.name
+        return _refusal(429, "rate_limited", TOO_MANY, (b"retry-after", b"%d" % math.ceil(-left)))
 
 
 class BearerGate:
@@ -199,31 +247,42 @@ async def get_page_tokens(request: Request) -> PageTokens:
 CurrentPageTokens = Annotated[PageTokens, Depends(get_page_tokens)]
 
 
-def _require_json(headers: Headers) -> None:
+def _refusal(status: int, outcome: str, message: str, *headers: tuple[bytes, bytes]) -> _Answer:
+    return _Answer(status, outcome, schemas.error_answer(message), list(headers))
+
+
+def _look_at_head(scope: Scope) -> _Answer | None:
+    """The answer to a request that need not be read."""
+    if scope["method"] != "POST":
+        return _refusal(405, "method_not_allowed", "Use POST.", (b"allow", b"POST"))
+    if not _is_json(scope["headers"]):
+        return _refusal(415, "unsupported_media_type", "Send JSON with Content-Type: application/json.")
+    return _too_large() if announced_length(scope["headers"]) > LARGEST_TOKEN_BODY else None
+
+
+def _is_json(headers: Headers) -> bool:
     for name, value in headers:
         if name == b"content-type":
-            if value.partition(b";")[0].strip().lower() == b"application/json":
-                return
-            break
-    raise _Refusal(415, "unsupported_media_type", "Send JSON with Content-Type: application/json.")
+            return value.partition(b";")[0].strip().lower() == b"application/json"
+    return False
 
 
-async def _read_body(scope: Scope, receive: Receive) -> bytes:
-    if announced_length(scope["headers"]) > LARGEST_TOKEN_BODY:
-        raise _too_large()
-    body = bytearray()
+async def _read_body(receive: Receive) -> bytes | _Answer:
+    """The body, or the answer to one that is too large or ends too early."""
+    body = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _Refusal(400, "disconnected", "The request was cut off.")
-        body += message.get("body", b"")
+            return _refusal(400, "disconnected", "The request was cut off.")
+        part: bytes = message.get("body", b"")
+        body = body + part if body else part
         if len(body) > LARGEST_TOKEN_BODY:
-            raise _too_large()
+            return _too_large()
         if not message.get("more_body"):
-            return bytes(body)
+            return body
 
 
-def _too_large() -> _Refusal:
+def _too_large() -> _Answer:
     # What is left of the body is not read, so the connection cannot serve another request.
     message = f"The body is too large: at most {LARGEST_TOKEN_BODY} bytes."
-    return _Refusal(413, "body_too_large", message, (b"connection", b"close"))
+    return _refusal(413, "body_too_large", message, (b"connection", b"close"))

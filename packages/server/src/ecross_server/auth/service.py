@@ -47,6 +47,15 @@ class IssuedToken:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckedClient:
+    """A client whose secret was right, when that was, and for how long it may have a token (seconds)."""
+
+    client: RegistryClient
+    now: int
+    expires_in: int
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who makes a request: the client, its merchant, and what its token allows."""
 
@@ -94,8 +103,8 @@ class AuthService:
         """What signs page tokens, under the present keys."""
         return self._keys.page_tokens
 
-    def issue_access_token(self, client_id: str, client_secret: str) -> IssuedToken:
-        """An access token for the client.
+    def check_credentials(self, client_id: str, client_secret: str) -> CheckedClient:
+        """The client whose secret this is.
 
         Raises:
             InvalidClientError: if the secret is wrong, or client, merchant or secret are unknown, disabled or expired.
@@ -116,15 +125,24 @@ class AuthService:
         expires_in = int(expires_at) - int(now)
         if not client.is_active or expires_in < 1:
             raise InvalidClientError
+        return CheckedClient(client, int(now), expires_in)
+
+    def sign(self, checked: CheckedClient) -> IssuedToken:
+        """An access token for a client whose credentials were checked just now."""
+        client = checked.client
         token = self._keys.sign(
             client_id=client.client_id,
             merchant_id=client.merchant_id,
             scope=client.scope,
             epoch=client.epoch,
-            issued_at=int(now),
-            expires_at=int(now) + expires_in,
+            issued_at=checked.now,
+            expires_at=checked.now + checked.expires_in,
         )
-        return IssuedToken(token, expires_in)
+        return IssuedToken(token, checked.expires_in)
+
+    def issue_access_token(self, client_id: str, client_secret: str) -> IssuedToken:
+        """An access token for the client: `check_credentials`, then `sign`."""
+        return self.sign(self.check_credentials(client_id, client_secret))
 
     def authenticate(self, token: str) -> Caller:
         """The caller that a bearer token stands for.

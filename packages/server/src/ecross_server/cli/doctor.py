@@ -25,10 +25,7 @@ CHECK_FAILED: Final = 6
 REDIS_SECONDS: Final = 2
 HIDDEN: Final = "(hidden)"
 
-NOT_YET: Final = (
-    "redis_url", "metrics_port", "token_volume_limit", "token_failure_limit", "token_address_limit",
-    "token_global_limit", "limits_mode", "trusted_proxies",
-)  # fmt: skip
+NOT_YET: Final = ("metrics_port",)
 """Settings that are read and checked, but change nothing in this version."""
 
 
@@ -57,12 +54,7 @@ def doctor(*, as_json: AsJson = False) -> None:
     if settings.redis_url is not None:
         address = settings.redis_url
         checks.append(_check("redis", lambda: _check_redis(address), f"check {variable('redis_url')}"))
-    checks.append({
-        "name": "limits",
-        "status": "warning",
-        "detail": "token requests are not limited in this version",
-        "fix": "limit them in a proxy in front",
-    })  # fmt: skip
+    checks.append(_limits(settings))
     is_ok = all(check["status"] != "failed" for check in checks)
     rows = [_setting_row(configuration, name) for name in Settings.model_fields]
     if as_json:
@@ -138,6 +130,18 @@ def _check_redis(address: SecretStr) -> str:
     except (redis.RedisError, ValueError, TypeError, OSError):  # their texts may show the address
         raise UnavailableError("it does not answer, or its address is no redis:// URL") from None
     return "answers"
+
+
+def _limits(settings: Settings) -> dict[str, str | None]:
+    if settings.limits_mode == "enforce":
+        shared = "each server by itself" if settings.redis_url is None else "shared through Redis"
+        return {"name": "limits", "status": "ok", "detail": shared, "fix": None}
+    return {
+        "name": "limits",
+        "status": "warning",
+        "detail": f"token requests are not limited: the mode is {settings.limits_mode}",
+        "fix": f"{variable('limits_mode')}=enforce",
+    }
 
 
 def _setting_row(configuration: Configuration, name: str) -> dict[str, Any]:

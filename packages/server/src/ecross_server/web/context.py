@@ -19,11 +19,12 @@ LONGEST_SHOWN_PATH: Final = 200
 class RequestContext:
     """The request's id, and what its log line will say: who called, what came of it."""
 
-    __slots__ = ("client_id", "outcome", "path", "reason", "request_id", "started_at", "status")
+    __slots__ = ("address", "client_id", "outcome", "path", "reason", "request_id", "started_at", "status")
 
     def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
         self.request_id = _request_id(headers)
         self.started_at = time.perf_counter()
+        self.address = ""
         self.client_id: str | None = None
         self.outcome: str | None = None
         self.path: str | None = None
