@@ -19,7 +19,6 @@ from benchmarks.servers import copy_of, demo_credentials
 from ecross_server.auth.registry import Registry
 from ecross_server.auth.service import AuthService
 from ecross_server.kit.database import Database
-from ecross_server.merchants.service import load_peppers
 from ecross_server.settings import Settings
 
 DISTINCT_TOKENS: Final = 10_000
@@ -43,7 +42,7 @@ def measure_checks(demo_dir: Path, repeats: int) -> list[Check]:
     with contextlib.closing(Database(settings.database_url.get_secret_value())) as database:
         service = AuthService(
             registry=Registry(database),
-            peppers=load_peppers(settings.peppers_file),
+            peppers_file=settings.peppers_file,
             signing_keys_file=settings.signing_keys_file,
             issuer=settings.issuer,
             audience=settings.audience,

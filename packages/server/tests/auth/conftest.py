@@ -22,7 +22,7 @@ from ecross_server.auth.tokens import KeySet, new_signing_keys
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database
 from ecross_server.kit.private_files import write_private_file
-from ecross_server.merchants.rules import Peppers
+from ecross_server.merchants.rules import new_pepper
 from ecross_server.merchants.service import IssuedCredential
 from ecross_server.settings import Settings
 
@@ -56,11 +56,11 @@ MakeService = Callable[..., AuthService]
 
 
 @pytest.fixture
-def make_service(settings: Settings, peppers: Peppers, registry: Registry, wall_clock: ManualClock) -> MakeService:
+def make_service(settings: Settings, registry: Registry, wall_clock: ManualClock) -> MakeService:
     def make(**changes: Any) -> AuthService:
         values: dict[str, Any] = {
             "registry": registry,
-            "peppers": peppers,
+            "peppers_file": settings.peppers_file,
             "signing_keys_file": settings.signing_keys_file,
             "issuer": settings.issuer,
             "audience": settings.audience,
@@ -194,6 +194,26 @@ class SigningKeysFile:
 @pytest.fixture
 def keys(settings: Settings) -> SigningKeysFile:
     return SigningKeysFile(settings.signing_keys_file)
+
+
+class PeppersFile:
+    """The peppers' file, rewritten at will."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries = json.loads(path.read_text())["peppers"]
+
+    @staticmethod
+    def fresh(**members: Any) -> Any:
+        return {**new_pepper(utc_now()), **members}
+
+    def write(self, *entries: Any) -> None:
+        write_private_file(self.path, json.dumps({"peppers": entries}))
+
+
+@pytest.fixture
+def pepper_file(settings: Settings) -> PeppersFile:
+    return PeppersFile(settings.peppers_file)
 
 
 @pytest.fixture

@@ -303,7 +303,7 @@ class TestScope:
         self, client: TestClient, key_set: Any, claims: dict[str, Any]
     ) -> None:
         token = key_set.sign(
-            client_id=claims["sub"], merchant_id="ACME", scope="orders:read", epoch=1,
+            client_id=claims["sub"], merchant_id="ACME", scope="orders:read", epoch=1, token_id="0" * 32,
             issued_at=claims["iat"], expires_at=claims["exp"],
         )  # fmt: skip
         assert get(client, f"Bearer {token}").status_code == 403

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from ecross_server.auth.errors import InvalidAccessTokenError
@@ -148,3 +150,19 @@ def test_a_read_that_hangs_does_not_hold_up_the_end(make_service: MakeService, d
     hang.clear()
     go_on.set()
     assert eventually(lambda: not is_running())
+
+
+def test_with_many_clients_the_collector_leaves_them_alone(
+    make_service: MakeService, credential: IssuedCredential, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = make_service()
+    before = gc.get_freeze_count()
+    try:
+        for threshold, is_frozen in ((2, False), (1, True)):
+            monkeypatch.setattr("ecross_server.auth.service.MANY_CLIENTS", threshold)
+            service.start()
+            service.stop()
+            assert (gc.get_freeze_count() > before) == is_frozen
+    finally:
+        gc.unfreeze()
+    assert service.registry.find(credential.client.id)

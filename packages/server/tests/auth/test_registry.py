@@ -15,7 +15,7 @@ from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database, DatabaseAwayError
 from ecross_server.merchants import service as merchants
 from ecross_server.merchants.rules import Peppers
-from ecross_server.merchants.service import IssuedCredential
+from ecross_server.merchants.service import IssuedCredential, RegistrySecret
 
 Register = Callable[..., IssuedCredential]
 Outage = Callable[[], AbstractContextManager[None]]
@@ -58,7 +58,9 @@ def test_it_knows_every_client_with_digests_and_never_a_secret(
         known = registry.find(each.client.id)
         assert known is not None
         assert (known.merchant_id, known.is_active, known.epoch) == (each.client.merchant_id, True, 1)
-        assert known.secrets == ((peppers.digest(each.client_secret), peppers.current, None),)
+        assert known.secrets == (
+            RegistrySecret(peppers.digest(each.client_secret), peppers.current, None, each.secret.id),
+        )
         assert each.client_secret not in repr(known)
         assert known.secrets[0][0].hex() not in repr(known)
 

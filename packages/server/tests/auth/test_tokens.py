@@ -18,6 +18,7 @@ from ecross.verifier import InvalidTokenError
 from ecross_server.auth.tokens import ENCODED_HEADER, KeySet, new_signing_keys
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.errors import UnavailableError
+from ecross_server.kit.identifiers import random_hex
 from ecross_server.kit.private_files import UnsafeFileError, write_private_file
 
 ISSUER = "urn:ecross:auth"
@@ -50,6 +51,7 @@ def signed_by(keys: KeySet, **changes: Any) -> str:
         "merchant_id": "ACME",
         "scope": "merchant",
         "epoch": 7,
+        "token_id": random_hex(),
         "issued_at": now,
         "expires_at": now + 600,
     }

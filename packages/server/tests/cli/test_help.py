@@ -24,11 +24,13 @@ COMMANDS = dict(walk(get_command(app)))
 
 def test_the_commands_are_those_of_the_interface() -> None:
     groups = {path for path, command in COMMANDS.items() if hasattr(command, "commands")}
-    assert groups == {(), ("merchants",), ("credentials",), ("skus",)}
+    assert groups == {(), ("merchants",), ("credentials",), ("keys",), ("peppers",), ("skus",)}
     assert set(COMMANDS) - groups == {
         ("serve",), ("migrate",), ("doctor",), ("openapi",),
         *(("merchants", verb) for verb in ("register", "list", "show", "disable", "enable")),
         *(("credentials", verb) for verb in ("issue", "list", "revoke")),
+        *(("keys", verb) for verb in ("list", "rotate", "export")),
+        *(("peppers", verb) for verb in ("list", "rotate", "retire")),
         ("skus", "import"),
     }  # fmt: skip
 

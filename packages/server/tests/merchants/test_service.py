@@ -27,7 +27,7 @@ from ecross_server.merchants.errors import (
 )
 from ecross_server.merchants.models import Client, Merchant, RegistryRevision, Secret
 from ecross_server.merchants.rules import Peppers, is_client_secret, new_peppers
-from ecross_server.merchants.service import IssuedCredential, RegistryClient
+from ecross_server.merchants.service import IssuedCredential, RegistryClient, RegistrySecret
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 SHORT, LONG = 0.2, 20.0
@@ -491,7 +491,11 @@ class TestRegistryChanges:
         assert clients == {
             issued.client.id: RegistryClient(
                 issued.client.id, merchant_id, is_active=True, scope="merchant", epoch=1,
-                secrets=((peppers.digest(issued.client_secret), peppers.current, ends),),
+                secrets=(
+                    RegistrySecret(
+                        peppers.digest(issued.client_secret), peppers.current, ends, issued.secret.id
+                    ),
+                ),
             )
             for issued, merchant_id, ends in ((acme, "ACME", None), (other, "OTHER", None), (expiring, "ACME", end))
         }  # fmt: skip
@@ -533,7 +537,7 @@ class TestRegistryChanges:
                     )
                 )  # fmt: skip
         client = changes(database, 0)[1][credential.client.id]
-        assert [digest for digest, _, _ in client.secrets] == [credential.secret.digest, b"1" * 32, b"3" * 32]
+        assert [secret.digest for secret in client.secrets] == [credential.secret.digest, b"1" * 32, b"3" * 32]
 
     def test_a_reader_of_every_change_knows_what_a_reader_of_all_knows(
         self, database: Database, register: Register, peppers: Peppers

@@ -21,7 +21,6 @@ from ecross_server.auth.registry import Registry
 from ecross_server.auth.service import AuthService
 from ecross_server.catalog import endpoints as catalog
 from ecross_server.kit.database import Database
-from ecross_server.merchants.service import load_peppers
 from ecross_server.settings import Settings
 from ecross_server.web.addresses import CallerAddresses
 from ecross_server.web.answers import http_error_response, install_error_answers
@@ -53,7 +52,7 @@ class Application:
         self.database = Database(settings.database_url.get_secret_value())
         self.auth = AuthService(
             registry=Registry(self.database, monotonic),
-            peppers=load_peppers(settings.peppers_file),
+            peppers_file=settings.peppers_file,
             signing_keys_file=settings.signing_keys_file,
             issuer=settings.issuer,
             audience=settings.audience,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import ClassVar
 
-from ecross_server.kit.errors import DomainError, UnavailableError
+from ecross_server.kit.clock import rfc3339
+from ecross_server.kit.errors import ConflictError, DomainError, UnavailableError
 
 
 class InvalidClientError(DomainError):
@@ -12,8 +16,10 @@ class InvalidClientError(DomainError):
 
     code = "invalid_client"
 
-    def __init__(self) -> None:
+    def __init__(self, evidence: bytes = b"") -> None:
         super().__init__("Incorrect username or password.")
+        # The digest of what was presented, under the current pepper: tells equal attempts, not what they were.
+        self.evidence = evidence
 
 
 class BearerError(DomainError):
@@ -61,9 +67,27 @@ class InsufficientScopeError(BearerError):
 
 
 class RegistryStaleError(UnavailableError):
-    """The database has been away for so long that nobody can be told from a stranger."""
+    """Nobody can be told from a stranger: the database has been away for so long, or a pepper is not here yet."""
 
     code = "temporarily_unavailable"
 
     def __init__(self) -> None:
         super().__init__("Credentials cannot be checked at the moment. Try again shortly.")
+
+
+class TooManyKeysError(ConflictError):
+    """A fourth live signing key would be needed. `retire_at` are the ends of those that no longer sign."""
+
+    code = "too_many_keys"
+
+    def __init__(self, retire_at: Sequence[float]) -> None:
+        first = min(retire_at)
+        when = (
+            "None of the older ones says when it ends: take one out of the file, or give it a retiresAt."
+            if first == math.inf
+            else f"It will be possible from {rfc3339(datetime.fromtimestamp(first, UTC))} on."
+        )
+        super().__init__(
+            f"Three signing keys are live, and tokens of each may be. {when} "
+            "If a key has leaked: ecross-server keys rotate --drop-old, which ends every token at once."
+        )

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from ecross_server.auth.errors import RegistryStaleError
 from ecross_server.kit.database import Database
 from ecross_server.merchants import service as merchants
-from ecross_server.merchants.service import RegistryClient
+from ecross_server.merchants.service import PepperChange, RegistryClient
 
 STALE_AFTER_SECONDS: Final = 5.0
 
@@ -28,6 +30,7 @@ class Registry:
         # Two refreshes at once could take each other's state for that of an older database.
         self._refreshing = threading.Lock()
         self._clients: dict[str, RegistryClient] = {}
+        self._pepper_uses: Counter[str] = Counter()
         self._revision = 0
         self._refreshed_at = float("-inf")
 
@@ -42,10 +45,17 @@ class Registry:
             with self._database.read() as session:
                 revision, changed = merchants.read_registry_changes(session, self._revision)
             entries = {client.client_id: client for client in changed}
+            added = Counter(secret.pepper_id for client in changed for secret in client.secrets)
+            # A pepper counts before any entry needs it, and until none does.
+            self._pepper_uses = self._pepper_uses + added
             if revision < self._revision:  # an older database was put in place: nothing known before counts
                 self._clients = entries
+                self._pepper_uses = added
             else:
+                replaced = filter(None, map(self._clients.get, entries))
+                removed = Counter(secret.pepper_id for client in replaced for secret in client.secrets)
                 self._clients.update(entries)
+                self._pepper_uses = self._pepper_uses - removed
             self._revision = revision
             self._refreshed_at = began
 
@@ -60,12 +70,26 @@ class Registry:
         Raises:
             RegistryStaleError: if the last refresh is more than 5 seconds ago.
         """
-        if self.age_seconds > STALE_AFTER_SECONDS:
+        if self._monotonic() - self._refreshed_at > STALE_AFTER_SECONDS:
             raise RegistryStaleError
 
     def find(self, client_id: str) -> RegistryClient | None:
         """What is known of the client."""
         return self._clients.get(client_id)
+
+    @property
+    def pepper_ids(self) -> AbstractSet[str]:
+        """The peppers that known secrets are kept under."""
+        return self._pepper_uses.keys()
+
+    def change_peppers(self, changes: Iterable[PepperChange]) -> None:
+        """Have secrets kept under another pepper in the database; every registry reads it from there.
+
+        Raises:
+            DatabaseAwayError: if the database does not answer.
+        """
+        with self._database.write() as session:
+            merchants.change_peppers(session, changes)
 
     def __len__(self) -> int:
         return len(self._clients)

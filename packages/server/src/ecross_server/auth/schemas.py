@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import Any, Final
+from datetime import datetime
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic.alias_generators import to_camel
 
 from ecross.jws import StrictJsonError, loads_strict
+from ecross_server.auth.tokens import SigningKey
+from ecross_server.kit.clock import rfc3339
 from ecross_server.kit.errors import InvalidInputError
+
+Instant = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
 
 LONGEST_CLIENT_ID: Final = 128
 LONGEST_CLIENT_SECRET: Final = 256
@@ -34,6 +40,35 @@ class TokenRequest(BaseModel):
         alias="clientSecret", min_length=1, max_length=LONGEST_CLIENT_SECRET,
         description="The client secret to authenticate your merchant account (password).",
     )  # fmt: skip
+
+
+class SigningKeyOut(BaseModel):
+    """A signing key's life, without the key."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+    key_id: str | None
+    algorithm: str
+    status: str
+    created_at: Instant | None
+    retires_at: Instant | None
+
+    @classmethod
+    def of(cls, key: SigningKey) -> SigningKeyOut:
+        """The wire form."""
+        return cls(
+            key_id=key.key_id,
+            algorithm="HS256",
+            status=key.status,
+            created_at=key.created_at,
+            retires_at=key.retires_at,
+        )
+
+
+class SigningKeyListOut(BaseModel):
+    """All keys of the signing keys' file."""
+
+    keys: list[SigningKeyOut]
 
 
 class TokenResponse(BaseModel):

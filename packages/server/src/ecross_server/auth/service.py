@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import functools
-import hmac
+import gc
 import math
 import secrets
 import threading
 import time
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from hashlib import sha256
+from hmac import compare_digest
+from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
-from ecross.verifier import InvalidTokenError
-from ecross_server.auth.errors import InvalidAccessTokenError, InvalidClientError
+from ecross.jws import token_bytes
+from ecross.verifier import Claims, InvalidTokenError
+from ecross_server.auth.errors import InvalidAccessTokenError, InvalidClientError, RegistryStaleError
 from ecross_server.auth.registry import Registry
-from ecross_server.auth.tokens import KeySet
+from ecross_server.auth.tokens import Caller, KeySet, KnownToken
 from ecross_server.kit.errors import DomainError
+from ecross_server.kit.identifiers import random_hex
+from ecross_server.kit.key_files import WatchedFile
 from ecross_server.kit.page_tokens import PageTokens
-from ecross_server.merchants.rules import MERCHANT_SCOPE, Peppers
-from ecross_server.merchants.service import RegistryClient
+from ecross_server.merchants.rules import Peppers
+from ecross_server.merchants.service import (
+    Digest,
+    PepperChange,
+    RegistryClient,
+    RegistrySecret,
+    read_peppers,
+)
+
+__all__ = ["Caller"]  # what `authenticate` gives
 
 STOP_SECONDS: Final = 2.0
 """A read that hangs on a dead network must not hold up the end of the process."""
@@ -33,39 +48,40 @@ REFRESH_SECONDS: Final = 0.5
 SECRETS_PER_CLIENT: Final = 2
 """So many comparisons are made for every request, however many secrets the client has, or whether it exists."""
 
+PEPPER_CHANGES: Final = 200
+"""So many secrets come under another pepper at a time: the database is not held up, the rest waits for its next use."""
+
+MANY_CLIENTS: Final = 10_000
+"""From so many on the collector is told to leave what is there alone: to look through 100,000 takes it 150 ms, in which
+nobody is answered, and it finds nothing."""
+
+REFRESH_EVENTS: Final = ("registry_refresh_failed", "registry_refresh_recovered")
+PEPPER_EVENTS: Final = ("pepper_change_failed", "pepper_change_recovered")
+
 NOBODY: Final = RegistryClient("", "", is_active=False, scope="", epoch=0, secrets=())
 
 log = structlog.get_logger("ecross_server.auth")
 
 
-@dataclass(frozen=True, slots=True)
+class CheckedClient(NamedTuple):
+    """A client that has shown a good secret, and the life of the token that it may have for it."""
+
+    client: RegistryClient
+    secret_id: str
+    issued_at: int
+    expires_at: int
+
+
+@dataclass(slots=True)
 class IssuedToken:
-    """An access token and its remaining life in seconds."""
+    """An access token and its remaining life in seconds; and whom it was given to, for what, under which id (`jti`)."""
 
     token: str = field(repr=False)
     expires_in: int
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedClient:
-    """A client whose secret was right, when that was, and for how long it may have a token (seconds)."""
-
-    client: RegistryClient
-    now: int
-    expires_in: int
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who makes a request: the client, its merchant, and what its token allows."""
-
     client_id: str
     merchant_id: str
-    scopes: frozenset[str]
-
-    def may(self, scope: str) -> bool:
-        """Whether the token allows what needs the scope; `merchant` allows all of it."""
-        return MERCHANT_SCOPE in self.scopes or scope in self.scopes
+    secret_id: str
+    token_id: str
 
 
 class AuthService:
@@ -75,7 +91,7 @@ class AuthService:
         self,
         *,
         registry: Registry,
-        peppers: Peppers,
+        peppers_file: Path,
         signing_keys_file: Path,
         issuer: str,
         audience: str,
@@ -83,28 +99,42 @@ class AuthService:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.registry = registry
-        self._peppers = peppers
-        self._keys_file = signing_keys_file
-        self._keys_seen = _identity(signing_keys_file)
-        self._keys_problem: str | None = None
-        self._load_keys = functools.partial(
-            KeySet.from_file, signing_keys_file, issuer=issuer, audience=audience, clock=clock
+        self._keys = WatchedFile(
+            signing_keys_file,
+            lambda jwks, _: KeySet.from_document(
+                jwks, signing_keys_file, issuer=issuer, audience=audience, clock=clock
+            ),
+            name="signing_keys",
+            clock=clock,
         )
-        self._keys = self._load_keys()
+        self._peppers = WatchedFile(
+            peppers_file, lambda content, now: read_peppers(content, peppers_file, now), name="peppers", clock=clock
+        )
         self._lifetime = lifetime_seconds
         self._clock = clock
-        self._no_secret = (secrets.token_bytes(32), peppers.current, None)
+        self._no_secrets = (RegistrySecret(secrets.token_bytes(32), "", None, ""),) * SECRETS_PER_CLIENT
         self._no_digest = secrets.token_bytes(32)
+        self._missing_peppers: AbstractSet[str] = frozenset()
+        self._pepper_changes: dict[str, PepperChange] = {}
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     @property
     def page_tokens(self) -> PageTokens:
-        """What signs page tokens, under the present keys."""
-        return self._keys.page_tokens
+        """What signs page tokens, under the keys of this moment: one that another process has just made is good."""
+        self._keys.is_newer_than(self._keys.content)
+        return self._keys.content.page_tokens
+
+    def issue_access_token(self, client_id: str, client_secret: str) -> IssuedToken:
+        """An access token for the client.
+
+        Raises:
+            InvalidClientError, RegistryStaleError: as `check_credentials`.
+        """
+        return self.sign(self.check_credentials(client_id, client_secret))
 
     def check_credentials(self, client_id: str, client_secret: str) -> CheckedClient:
-        """The client whose secret this is.
+        """The client, if the secret is one of its own.
 
         Raises:
             InvalidClientError: if the secret is wrong, or client, merchant or secret are unknown, disabled or expired.
@@ -112,37 +142,32 @@ class AuthService:
             RegistryStaleError: if the credentials cannot be checked at the moment.
         """
         self.registry.require_fresh()
-        now = self._clock()
-        client = self.registry.find(client_id) or NOBODY
-        presented = {pepper_id: self._peppers.digest(client_secret, pepper_id) for pepper_id in self._peppers.keys}
-        expires_at = 0.0
-        for number in range(max(SECRETS_PER_CLIENT, len(client.secrets))):
-            digest, pepper_id, ends = client.secrets[number] if number < len(client.secrets) else self._no_secret
-            # A token does not outlive the secret that it was given for. Worked out before it is known whether it fits.
-            ends_at = min(now + self._lifetime, math.inf if ends is None else ends)
-            if hmac.compare_digest(digest, presented.get(pepper_id, self._no_digest)):
-                expires_at = ends_at
-        expires_in = int(expires_at) - int(now)
-        if not client.is_active or expires_in < 1:
-            raise InvalidClientError
-        return CheckedClient(client, int(now), expires_in)
+        for _ in range(2):
+            before, peppers = self.registry.pepper_ids, self._peppers.content
+            try:
+                return self._check(client_id, client_secret, peppers)
+            except InvalidClientError:
+                # Where all peppers are known, which is nearly always, this is all. The registry may change meanwhile.
+                if before <= peppers.keys.keys() and self.registry.pepper_ids <= peppers.keys.keys():
+                    raise
+            # A machine's file may lag behind the database. Whom that concerns must not show: it is all who fail.
+            self._peppers.is_newer_than(peppers)
+        raise RegistryStaleError
 
     def sign(self, checked: CheckedClient) -> IssuedToken:
-        """An access token for a client whose credentials were checked just now."""
-        client = checked.client
-        token = self._keys.sign(
+        """The access token that was found to be due."""
+        client, secret_id, issued_at, expires_at = checked
+        token_id = random_hex()
+        token = self._keys.content.sign(
             client_id=client.client_id,
             merchant_id=client.merchant_id,
             scope=client.scope,
             epoch=client.epoch,
-            issued_at=checked.now,
-            expires_at=checked.now + checked.expires_in,
+            token_id=token_id,
+            issued_at=issued_at,
+            expires_at=expires_at,
         )
-        return IssuedToken(token, checked.expires_in)
-
-    def issue_access_token(self, client_id: str, client_secret: str) -> IssuedToken:
-        """An access token for the client: `check_credentials`, then `sign`."""
-        return self.sign(self.check_credentials(client_id, client_secret))
+        return IssuedToken(token, expires_at - issued_at, client.client_id, client.merchant_id, secret_id, token_id)
 
     def authenticate(self, token: str) -> Caller:
         """The caller that a bearer token stands for.
@@ -152,8 +177,18 @@ class AuthService:
             RegistryStaleError: if it cannot be known whether it was revoked.
         """
         self.registry.require_fresh()
+        keys = self._keys.content
         try:
-            claims = self._keys.verifier.verify(token)
+            compact = token_bytes(token)
+            digest = sha256(compact).digest()
+            known = keys.found_good.find(digest)
+            if (
+                known is not None
+                and known.not_before <= self._clock() < known.expires_at
+                and self.registry.find(known.caller.client_id) is known.client
+            ):
+                return known.caller
+            claims, keys = self._verify(keys, compact)
         except InvalidTokenError as error:
             if error.reason == "expired":
                 raise InvalidAccessTokenError("expired", "The access token has expired.") from None
@@ -161,65 +196,115 @@ class AuthService:
         client = self.registry.find(claims.client_id)
         if client is None or not client.is_active or client.epoch != claims.epoch:
             raise InvalidAccessTokenError("revoked", "The access token was revoked.")
-        return Caller(claims.client_id, client.merchant_id, claims.scopes)
+        caller = Caller(client.client_id, client.merchant_id, _scopes(claims.scope))
+        not_before = max(claims.not_before, claims.issued_at)
+        keys.found_good.remember(digest, KnownToken(client, caller, not_before, claims.expires_at))
+        return caller
+
+    def _verify(self, keys: KeySet, compact: bytes) -> tuple[Claims, KeySet]:
+        try:
+            return keys.verifier.verify(compact), keys
+        except InvalidTokenError as error:
+            # Another process may sign with a key that this one is to find within half a second.
+            if error.reason != "bad_signature" or not self._keys.is_newer_than(keys):
+                raise
+        keys = self._keys.content
+        return keys.verifier.verify(compact), keys
+
+    def _check(self, client_id: str, client_secret: str, peppers: Peppers) -> CheckedClient:
+        now = self._clock()
+        client = self.registry.find(client_id) or NOBODY
+        presented = peppers.digests(client_secret)
+        found = None
+        expires_at = 0.0
+        count = max(SECRETS_PER_CLIENT, len(client.secrets))
+        for secret in islice((*client.secrets, *self._no_secrets), count):
+            digest, pepper_id, ends, _ = secret
+            # A token does not outlive the secret that it was given for. Worked out before it is known whether it fits.
+            ends_at = min(now + self._lifetime, math.inf if ends is None else ends)
+            if compare_digest(digest, presented.get(pepper_id, self._no_digest)):
+                found = secret
+                expires_at = ends_at
+        issued_at = int(now)
+        evidence = presented[peppers.current]
+        if found is None or not client.is_active or int(expires_at) <= issued_at:
+            raise InvalidClientError(evidence)
+        if found.pepper_id != peppers.current and len(self._pepper_changes) < PEPPER_CHANGES:
+            self._pepper_changes[found.secret_id] = PepperChange(
+                found.secret_id, Digest(found.digest, found.pepper_id), Digest(evidence, peppers.current)
+            )
+        return CheckedClient(client, found.secret_id, issued_at, int(expires_at))
 
     def start(self) -> None:
-        """Read the registry, then keep it and the signing keys up to date in a thread of its own.
+        """Read the registry, then keep it, the signing keys and the peppers up to date in threads of their own.
 
         Raises:
             DatabaseAwayError: if the registry cannot be read now.
         """
         self.registry.refresh()
+        if len(self.registry) >= MANY_CLIENTS:
+            gc.collect()
+            gc.freeze()
         self._stopping.clear()
-        self._thread = threading.Thread(target=self._keep_up_to_date, name="registry", daemon=True)
-        self._thread.start()
+        # Two, because a write may have to wait for others, and the registry must not.
+        self._threads = [
+            threading.Thread(target=self._keep_doing, args=(act, events), name=name, daemon=True)
+            for name, act, events in (
+                ("registry", self.refresh, REFRESH_EVENTS),
+                ("peppers", self.change_peppers, PEPPER_EVENTS),
+            )
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the threads."""
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(STOP_SECONDS)
+        deadline = time.monotonic() + STOP_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def refresh(self) -> None:
-        """Take over what has changed in the database and in the signing keys' file."""
-        self._reload_keys()
-        self.registry.refresh()
+        """Take over what has changed in the signing keys' file, in the peppers' file and in the database.
 
-    def _keep_up_to_date(self) -> None:
+        Peppers before the database: then a secret that left a pepper before that was taken away is known to have left.
+        """
+        self._keys.take_changes()
+        self._peppers.take_changes()
+        self.registry.refresh()
+        missing = self.registry.pepper_ids - self._peppers.content.keys.keys()
+        if missing and missing != self._missing_peppers:
+            log.error("peppers_missing", pepper_ids=sorted(missing))
+        self._missing_peppers = missing
+
+    def change_peppers(self) -> None:
+        """Have the secrets that were used under an older pepper kept under the current one.
+
+        What gets lost on the way is simply done at the secret's next use.
+        """
+        if self._pepper_changes:
+            changes, self._pepper_changes = self._pepper_changes, {}
+            self.registry.change_peppers(changes.values())
+            log.info("secrets_under_current_pepper", count=len(changes))
+
+    def _keep_doing(self, act: Callable[[], None], events: tuple[str, str]) -> None:
+        failed, recovered = events
         is_failing = False
         while not self._stopping.wait(REFRESH_SECONDS):
             try:
-                self.refresh()
+                act()
             except Exception as error:  # a thread that ended would leave a service that looks healthy
                 if not is_failing:
                     known = isinstance(error, DomainError)
                     reason = str(error) if known else None
-                    log.error("registry_refresh_failed", reason=reason, exc_info=not known)  # noqa: TRY400 - a known one needs no traceback
+                    log.error(failed, reason=reason, exc_info=not known)  # noqa: TRY400 - a known one needs no traceback
                 is_failing = True
             else:
                 if is_failing:
-                    log.info("registry_refresh_recovered")
+                    log.info(recovered)
                 is_failing = False
 
-    def _reload_keys(self) -> None:
-        seen = _identity(self._keys_file)
-        problem = None
-        if seen != self._keys_seen:
-            try:
-                self._keys = self._load_keys()
-            except DomainError as error:  # a bad file must not end what works; it is tried again until it is good
-                problem = error.message
-            else:
-                self._keys_seen = seen
-                log.info("signing_keys_loaded", count=len(self._keys))
-        if problem is not None and problem != self._keys_problem:
-            log.error("signing_keys_refused", reason=problem)
-        self._keys_problem = problem
 
-
-def _identity(path: Path) -> tuple[int, ...] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
+@functools.lru_cache
+def _scopes(scope: str) -> frozenset[str]:
+    return frozenset(scope.split())

@@ -1,4 +1,4 @@
-"""Access tokens: the signing keys' file, and signing.
+"""Access tokens: the signing keys' file and its rotation, and signing.
 
 The token is a JWS compact serialization with HS256 (RFC 7515) of JWT claims (RFC 7519). Its header is a constant, byte
 for byte as published. Signing is ours because no library writes that header: see docs/decisions/0003.
@@ -6,55 +6,162 @@ for byte as published. Signing is ours because no library writes that header: se
 
 from __future__ import annotations
 
-import base64
-import hmac
 import json
+import math
 import secrets
 import time
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from binascii import b2a_base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ecross.jws import key_secret
 from ecross.verifier import InvalidTokenError, TokenVerifier
+from ecross_server.auth.errors import TooManyKeysError
 from ecross_server.kit.clock import rfc3339
-from ecross_server.kit.identifiers import random_hex
+from ecross_server.kit.key_files import STARTS_AT, moment, next_moment, position_in_use, shown_moment, turn_to_change
+from ecross_server.kit.keyed_hash import KeyedHash
 from ecross_server.kit.page_tokens import PageTokens
 from ecross_server.kit.private_files import UnsafeFileError, read_private_json
+from ecross_server.kit.recently_seen import RecentlySeen
+from ecross_server.merchants.rules import MERCHANT_SCOPE
+from ecross_server.merchants.service import RegistryClient
 
 ENCODED_HEADER: Final = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
 """base64url of `{"alg":"HS256","typ":"JWT"}`."""
 
 KEY_BYTES: Final = 32
 
+_HEADER: Final = ENCODED_HEADER.encode()
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+
+
+LONGEST_LIFE_SECONDS: Final = 86_400
+"""No setting makes tokens live longer. The one in force when a key is replaced says nothing about tokens from before
+it was lowered, nor about other servers, so a key is kept for as long as any of its tokens could live."""
+
+TAKEN_WITHIN_SECONDS: Final = 60
+"""A replaced key is still signed with until every process has the new file, on a machine with a slow disk as well."""
+
+LIVE_KEYS: Final = 3
+RETIRES_AT: Final = "retiresAt"
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """What may be shown of a key in the file. `retires_at` is None if it is not known, as of the one that signs."""
+
+    key_id: str | None
+    status: str
+    created_at: datetime | None
+    retires_at: datetime | None
+    starts_at: datetime | None
+
 
 def new_signing_keys(now: datetime) -> str:
     """The content of a signing keys' file with one fresh key: a JWK Set (RFC 7517), `createdAt` beside the key."""
-    key = {
-        "kty": "oct",
-        "alg": "HS256",
-        "use": "sig",
-        "kid": secrets.token_hex(8),
-        "k": _base64url(secrets.token_bytes(KEY_BYTES)),
-        "createdAt": rfc3339(now),
-    }
-    return json.dumps({"keys": [key]}, indent=2) + "\n"
+    return json.dumps({"keys": [_new_key(now)]}, indent=2) + "\n"
+
+
+def list_signing_keys(path: Path, *, now: datetime) -> list[SigningKey]:
+    """The keys of the file, in its order.
+
+    Raises:
+        UnavailableError, UnsafeFileError: as `KeySet.from_file`.
+    """
+    jwks = read_private_json(path)
+    _check(jwks, path)
+    return _shown(jwks["keys"], now)
+
+
+def rotate_signing_keys(
+    path: Path, *, now: datetime, starts_in: timedelta = timedelta(0), drop_old: bool = False
+) -> SigningKey:
+    """Put a new key first in the file, and leave out those that have retired. Processes that rotate take turns.
+
+    `starts_in` is the time for which the new key is only known, not signed with yet. With `drop_old` it is the only
+    one left: every token ends.
+
+    Raises:
+        TooManyKeysError: if three keys are live already.
+        KeyFileBusyError, UnwritableError: if the file cannot be changed.
+        UnavailableError, UnsafeFileError: if what is there cannot be used; dropping it all needs no such thing.
+    """
+    key = _new_key(now)
+    if starts_in:
+        key[STARTS_AT] = rfc3339(now + starts_in)
+    with turn_to_change(path) as file:
+        older: list[dict[str, Any]] = []
+        if not drop_old:
+            jwks = file.read()
+            _check(jwks, path)
+            retires_at = now + starts_in + timedelta(seconds=LONGEST_LIFE_SECONDS + TAKEN_WITHIN_SECONDS)
+            older = _still_needed(jwks["keys"], now, rfc3339(retires_at))
+        file.replace({"keys": [key, *older]})
+    return _shown([key, *older], now)[0]
+
+
+def exported_keys(path: Path, *, now: datetime) -> str:
+    """The live keys as a JWK Set for verifiers, without what only concerns us.
+
+    Raises:
+        UnavailableError, UnsafeFileError: as `KeySet.from_file`.
+    """
+    jwks = read_private_json(path)
+    _check(jwks, path)
+    members = {"kty": "oct", "alg": "HS256", "use": "sig"}
+    keys = [
+        {**members, **{name: key[name] for name in ("kid", "k") if name in key}}
+        for key in _live(jwks["keys"], now.timestamp())
+    ]
+    return json.dumps({"keys": keys}, indent=2) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a request: the client, its merchant, and what its token allows."""
+
+    client_id: str
+    merchant_id: str
+    scopes: frozenset[str]
+
+    def may(self, scope: str) -> bool:
+        """Whether the token allows what needs the scope; `merchant` allows all of it."""
+        return MERCHANT_SCOPE in self.scopes or scope in self.scopes
+
+
+class KnownToken(NamedTuple):
+    """What was worked out of a token found good under a key set: enough to know it again, not to make it."""
+
+    client: RegistryClient
+    """As the registry knew it: it keeps one object as long as nothing about the client changes."""
+    caller: Caller
+    not_before: int
+    expires_at: int
 
 
 class KeySet:
-    """All live keys of one state of the file: the first signs, all verify."""
+    """All live keys of one state of the file: the first that has started signs, all verify."""
 
     def __init__(
         self, jwks: Mapping[str, Any], *, issuer: str, audience: str, clock: Callable[[], float] = time.time
     ) -> None:
-        self.verifier = TokenVerifier(keys=jwks, issuer=issuer, audience=audience, clock=clock)
-        # The verifier has checked that these are keys.
-        keys = [key_secret(key) for key in jwks["keys"]]
-        self.page_tokens = PageTokens(keys)
+        now = clock()
+        # Also those that have retired must be keys: the verifier checks it.
+        TokenVerifier(keys=jwks, issuer=issuer, audience=audience)
+        self.changes_at = next_moment(jwks["keys"], now, STARTS_AT, RETIRES_AT)
+        live = _live(jwks["keys"], now)
+        # What was found good is remembered below, with more than its claims.
+        self.verifier = TokenVerifier(keys={"keys": live}, issuer=issuer, audience=audience, clock=clock, cache_size=0)
+        keys = [key_secret(key) for key in live]
+        first = position_in_use(live, now)
+        signing = keys[first]
+        self.page_tokens = PageTokens([signing, *keys[:first], *keys[first + 1 :]])
+        self.found_good: RecentlySeen[KnownToken] = RecentlySeen()
         self._count = len(keys)
-        # Copied for each token: cheaper than keying anew.
-        self._keyed = hmac.new(keys[0], digestmod="sha256")
+        self._keyed = KeyedHash(signing)
         # All but the client's own values is the same in every token. A "%" in a setting must survive the formatting.
         head, audience_part = (json.dumps(text).replace("%", "%%") for text in (issuer, audience))
         self._claims = (
@@ -76,25 +183,95 @@ class KeySet:
             UnavailableError: if the file cannot be read.
             UnsafeFileError: if others can read it, or it is no JWK Set of one to three HS256 keys of 256 bits or more.
         """
-        jwks = read_private_json(path)
+        return cls.from_document(read_private_json(path), path, issuer=issuer, audience=audience, clock=clock)
+
+    @classmethod
+    def from_document(
+        cls, jwks: Mapping[str, Any], path: Path, *, issuer: str, audience: str, clock: Callable[[], float] = time.time
+    ) -> KeySet:
+        """The keys of what was read from the file.
+
+        Raises:
+            UnsafeFileError: as `from_file`.
+        """
         try:
             return cls(jwks, issuer=issuer, audience=audience, clock=clock)
-        except InvalidTokenError as error:
-            raise UnsafeFileError(f"The file {path} cannot be used for signing: {error}") from None
+        except (InvalidTokenError, ValueError) as error:
+            raise _unusable(path, error) from None
 
-    def sign(self, *, client_id: str, merchant_id: str, scope: str, epoch: int, issued_at: int, expires_at: int) -> str:
+    def sign(
+        self, *, client_id: str, merchant_id: str, scope: str, epoch: int, token_id: str, issued_at: int,
+        expires_at: int,
+    ) -> str:  # fmt: skip
         """A signed access token. Times are seconds since the epoch.
 
         The texts come from our own writer, whose forms hold no character that JSON would have to escape.
         """
         claims = self._claims % (
-            client_id, issued_at, issued_at, expires_at, random_hex(), client_id, merchant_id, scope, epoch,
+            client_id, issued_at, issued_at, expires_at, token_id, client_id, merchant_id, scope, epoch,
         )  # fmt: skip
-        signing_input = f"{ENCODED_HEADER}.{_base64url(claims.encode())}"
-        keyed = self._keyed.copy()
-        keyed.update(signing_input.encode())
-        return f"{signing_input}.{_base64url(keyed.digest())}"
+        signing_input = b"%b.%b" % (_HEADER, _base64url(claims.encode()))
+        return (b"%b.%b" % (signing_input, _base64url(self._keyed.digest(signing_input)))).decode()
 
 
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+def _new_key(now: datetime) -> dict[str, Any]:
+    return {
+        "kty": "oct",
+        "alg": "HS256",
+        "use": "sig",
+        "kid": secrets.token_hex(8),
+        "k": _base64url(secrets.token_bytes(KEY_BYTES)).decode(),
+        "createdAt": rfc3339(now),
+    }
+
+
+def _check(jwks: Mapping[str, Any], path: Path) -> None:
+    KeySet.from_document(jwks, path, issuer="any", audience="any")
+
+
+def _unusable(path: Path, error: Exception) -> UnsafeFileError:
+    return UnsafeFileError(f"The file {path} cannot be used for signing: {error}")
+
+
+def _live(keys: Sequence[Mapping[str, Any]], now: float) -> list[Mapping[str, Any]]:
+    # The first is never replaced, whatever stands beside it.
+    return [key for number, key in enumerate(keys) if number == 0 or now < moment(key, RETIRES_AT, math.inf)]
+
+
+def _still_needed(keys: Sequence[dict[str, Any]], now: datetime, retires_at: str) -> list[dict[str, Any]]:
+    live = _live(keys, now.timestamp())
+    if len(live) >= LIVE_KEYS:
+        raise TooManyKeysError([moment(key, RETIRES_AT, math.inf) for key in live[1:]])
+    # Those put in by hand have no end yet: tokens signed with them may be as young as this moment.
+    return [
+        {**key, RETIRES_AT: retires_at if number == 0 or RETIRES_AT not in key else key[RETIRES_AT]}
+        for number, key in enumerate(live)
+    ]
+
+
+def _shown(keys: Sequence[Mapping[str, Any]], now: datetime) -> list[SigningKey]:
+    seconds = now.timestamp()
+    live = _live(keys, seconds)
+    signing = live[position_in_use(live, seconds)]
+    return [
+        SigningKey(
+            key_id=None if key.get("kid") is None else str(key["kid"]),
+            status=_status(key, signing, live, seconds),
+            created_at=shown_moment(key, "createdAt"),
+            retires_at=shown_moment(key, RETIRES_AT) if key is not keys[0] else None,
+            starts_at=shown_moment(key, STARTS_AT),
+        )
+        for key in keys
+    ]
+
+
+def _status(key: Mapping[str, Any], signing: Mapping[str, Any], live: Sequence[Mapping[str, Any]], now: float) -> str:
+    if key is signing:
+        return "active"
+    if all(key is not each for each in live):
+        return "retired"
+    return "waiting" if moment(key, STARTS_AT, -math.inf) > now else "retiring"
+
+
+def _base64url(data: bytes) -> bytes:
+    return b2a_base64(data, newline=False).translate(_URL_SAFE, b"=")

@@ -49,24 +49,31 @@ def make_private_folder(folder: Path) -> None:
         ) from None
 
 
-def write_private_file(path: Path, content: str) -> None:
+def write_private_file(path: Path, content: str, *, owner: os.stat_result | None = None) -> None:
     """Write the file with mode 0600, atomically and durably: after a crash there is the old content or the new.
+
+    With an owner it becomes theirs: written by root, it must not shut out the server that reads it.
 
     Raises:
         UnwritableError: if the disk is full or the folder does not allow it; the old content stays.
     """
     with _fresh_file(path, content) as fresh:
+        if owner is not None:
+            os.chown(fresh, owner.st_uid, owner.st_gid)
         fresh.replace(path)
 
 
-def create_private_file(path: Path, content: str) -> None:
-    """Write the file if there is none; where two processes try at once, the first one's content stays.
+def create_private_file(path: Path, content: str) -> bool:
+    """Write the file if there is none, and say so; where two processes try at once, the first one's content stays.
 
     Raises:
         UnwritableError: as `write_private_file`.
     """
+    is_created = False
     with _fresh_file(path, content) as fresh, contextlib.suppress(FileExistsError):
         os.link(fresh, path)
+        is_created = True
+    return is_created
 
 
 @contextlib.contextmanager

@@ -42,3 +42,22 @@ class MerchantDisabledError(ConflictError):
 
     def __init__(self, merchant_id: str) -> None:
         super().__init__(f"The merchant {merchant_id} is disabled. First: ecross-server merchants enable {merchant_id}")
+
+
+class PepperNotFoundError(NotFoundError):
+    """No pepper of the file has this id."""
+
+    code = "pepper_not_found"
+
+    def __init__(self) -> None:
+        # What was given may be a pepper itself: it is not repeated.
+        super().__init__("There is no such pepper. List them with: ecross-server peppers list")
+
+
+class PepperInUseError(ConflictError):
+    """The pepper is still needed."""
+
+    code = "pepper_in_use"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)

@@ -50,7 +50,8 @@ class Secret(Base):
     label: Mapped[str | None] = mapped_column(Text)
     digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
     pepper_id: Mapped[str] = mapped_column(String(32))
-    status: Mapped[str] = mapped_column(String(16))  # active, revoked
+    # active, revoked; expired once nothing could open with it again, else one that has run out stays active
+    status: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import Case, ColumnElement, case, func, or_, select, update
 from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from ecross_server.merchants.errors import ClientNotFoundError, MerchantNotFoundError
 from ecross_server.merchants.models import Client, Merchant, RegistryRevision, Secret
+
+BATCH: Final = 500
+"""So many ids in a statement: databases take no endless lists."""
+
+
+class Digest(NamedTuple):
+    """What is kept of a secret."""
+
+    digest: bytes
+    pepper_id: str
 
 
 class RegistryRow(NamedTuple):
@@ -26,6 +37,7 @@ class RegistryRow(NamedTuple):
     pepper_id: str | None
     secret_status: str | None
     expires_at: datetime | None
+    secret_id: str | None
 
 
 def find_merchant(session: Session, merchant_id: str) -> Merchant | None:
@@ -70,6 +82,55 @@ def list_clients(session: Session, merchant_id: str | None) -> Sequence[Client]:
     return session.scalars(query).all()
 
 
+def count_live_secrets(session: Session, now: datetime) -> dict[str, int]:
+    """So many live secrets are kept under each pepper; also none, where all have run out that were not ended."""
+    is_live = or_(Secret.expires_at.is_(None), Secret.expires_at > now)
+    rows = session.execute(
+        select(Secret.pepper_id, func.sum(case((is_live, 1), else_=0)))
+        .where(Secret.status == "active")
+        .group_by(Secret.pepper_id)
+        .order_by(Secret.pepper_id)
+    )
+    return {pepper_id: int(count) for pepper_id, count in rows}
+
+
+def end_secrets(session: Session, pepper_id: str, *, now: datetime, revision: int) -> None:
+    """End every secret under the pepper, each as what it is: run out, or taken away."""
+    is_active = (Secret.pepper_id == pepper_id, Secret.status == "active")
+    status = case((Secret.expires_at <= now, "expired"), else_="revoked")
+    _stamp(session, session.scalars(_change_secrets(*is_active, status=status)).all(), revision)
+
+
+def replace_digest(session: Session, secret_id: str, old: Digest, new: Digest, *, revision: int) -> None:
+    """Keep the secret under another pepper, unless somebody was faster or has ended it."""
+    is_as_read = (
+        Secret.id == secret_id, Secret.digest == old.digest, Secret.pepper_id == old.pepper_id,
+        Secret.status == "active",
+    )  # fmt: skip
+    changed = session.scalars(_change_secrets(*is_as_read, digest=new.digest, pepper_id=new.pepper_id)).all()
+    _stamp(session, changed, revision)
+
+
+def _change_secrets(*where: ColumnElement[bool], **values: str | bytes | Case[str]) -> ReturningUpdate[str]:
+    return (
+        update(Secret)
+        .where(*where)
+        .values(**values)
+        .returning(Secret.client_id)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _stamp(session: Session, client_ids: Sequence[str], revision: int) -> None:
+    for start in range(0, len(client_ids), BATCH):
+        session.execute(
+            update(Client)
+            .where(Client.id.in_(client_ids[start : start + BATCH]))
+            .values(revision=revision)
+            .execution_options(synchronize_session=False)
+        )
+
+
 def raise_revision(session: Session) -> int:
     """The number of a new change. Held against other writers until the commit."""
     return session.execute(
@@ -92,7 +153,7 @@ def stream_registry_rows(session: Session, since: int) -> Iterator[RegistryRow]:
     rows = session.execute(
         select(
             Client.id, Client.merchant_id, Merchant.status, Client.status, Client.scope, Client.epoch,
-            Secret.digest, Secret.pepper_id, Secret.status, Secret.expires_at,
+            Secret.digest, Secret.pepper_id, Secret.status, Secret.expires_at, Secret.id,
         )
         .join(Merchant, Merchant.id == Client.merchant_id)
         .outerjoin(Secret, Secret.client_id == Client.id)

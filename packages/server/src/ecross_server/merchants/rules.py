@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-import hmac
 import json
+import math
 import re
 import secrets
+import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from typing import Any, Final
 from ecross_server.kit.clock import rfc3339
 from ecross_server.kit.errors import Fault, InvalidInputError
 from ecross_server.kit.identifiers import BASE32, BASE62, base62, random_text
+from ecross_server.kit.key_files import STARTS_AT, next_moment, position_in_use
+from ecross_server.kit.keyed_hash import KeyedHash
 
 MERCHANT_ID: Final = re.compile(r"[A-Z0-9_]{2,32}")
 CLIENT_ID: Final = re.compile(r"[a-z0-9_]{2,32}-[a-z2-7]{13}")
@@ -46,32 +49,56 @@ class Peppers:
 
     current: str
     keys: Mapping[str, bytes] = field(repr=False)
+    changes_at: float = field(default=math.inf, repr=False, compare=False)
+    """When another one becomes current, in seconds since the epoch."""
+    _hashes: Mapping[str, KeyedHash] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hashes", {name: KeyedHash(key) for name, key in self.keys.items()})
+
+    def __len__(self) -> int:
+        return len(self.keys)
 
     @classmethod
-    def from_document(cls, content: Mapping[str, Any]) -> Peppers:
-        """The peppers of a peppers' file, the first of them current.
+    def from_document(cls, content: Mapping[str, Any], now: float | None = None) -> Peppers:
+        """The peppers of a peppers' file, the first that has started current.
 
         Raises:
             ValueError: if the content is of another form. Its text shows nothing of it.
         """
+        now = time.time() if now is None else now
+        entries, keys, current, changes_at = [], {}, "", math.inf
         try:
-            keys = {entry["id"]: base64.urlsafe_b64decode(entry["value"]) for entry in content["peppers"]}
-        except (KeyError, TypeError, ValueError):
+            entries = list(content["peppers"])
+            keys = {entry["id"]: base64.urlsafe_b64decode(entry["value"]) for entry in entries}
+            current = entries[position_in_use(entries, now)]["id"]
+            changes_at = next_moment(entries, now, STARTS_AT)
+        except (IndexError, KeyError, TypeError, ValueError):
             keys = {}
-        if not keys or any(not isinstance(name, str) or len(key) < PEPPER_BYTES for name, key in keys.items()):
+        is_fit = all(isinstance(name, str) and len(key) >= PEPPER_BYTES for name, key in keys.items())
+        if not keys or len(keys) < len(entries) or not is_fit:
             raise ValueError("not a set of peppers")
-        return cls(next(iter(keys)), keys)
+        return cls(current, keys, changes_at)
 
     def digest(self, secret: str, pepper_id: str | None = None) -> bytes:
         """HMAC-SHA256 of the secret: all that is kept of it, and of no use without the pepper."""
-        return hmac.digest(self.keys[pepper_id or self.current], secret.encode(), "sha256")
+        return self._hashes[pepper_id or self.current].digest(secret.encode())
+
+    def digests(self, secret: str) -> dict[str, bytes]:
+        """The secret's digest under every pepper: as much work for each secret, whichever it is kept under."""
+        message = secret.encode()
+        return {pepper_id: keyed.digest(message) for pepper_id, keyed in self._hashes.items()}
+
+
+def new_pepper(now: datetime) -> dict[str, Any]:
+    """A fresh pepper, as an entry of a peppers' file."""
+    value = base64.urlsafe_b64encode(secrets.token_bytes(PEPPER_BYTES)).decode()
+    return {"id": secrets.token_hex(4), "value": value, "createdAt": rfc3339(now)}
 
 
 def new_peppers(now: datetime) -> str:
     """The content of a peppers' file with one fresh pepper."""
-    value = base64.urlsafe_b64encode(secrets.token_bytes(PEPPER_BYTES)).decode()
-    entry = {"id": secrets.token_hex(4), "value": value, "createdAt": rfc3339(now)}
-    return json.dumps({"peppers": [entry]}, indent=2) + "\n"
+    return json.dumps({"peppers": [new_pepper(now)]}, indent=2) + "\n"
 
 
 def new_client_id(merchant_id: str) -> str:

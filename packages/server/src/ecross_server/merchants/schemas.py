@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 
 from ecross_server.kit.clock import rfc3339
 from ecross_server.merchants.rules import is_live
-from ecross_server.merchants.service import Client, IssuedCredential, Merchant, Secret
+from ecross_server.merchants.service import Client, IssuedCredential, Merchant, PepperUse, Secret
 
 Instant = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
 
@@ -137,3 +137,25 @@ class IssuedCredentialOut(_Wire):
             created_at=issued.secret.created_at,
             expires_at=issued.secret.expires_at,
         )
+
+
+class PepperOut(_Wire):
+    """A pepper's life and use, without the pepper."""
+
+    pepper_id: str
+    status: str
+    created_at: Instant | None
+    secrets: int
+
+    @classmethod
+    def of(cls, pepper: PepperUse) -> PepperOut:
+        """The wire form."""
+        return cls(
+            pepper_id=pepper.pepper_id, status=pepper.status, created_at=pepper.created_at, secrets=pepper.secrets
+        )
+
+
+class PepperListOut(_Wire):
+    """All peppers."""
+
+    peppers: list[PepperOut]

@@ -7,23 +7,33 @@ to the act that made them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from sys import intern  # equal texts of many clients are kept once
+from typing import Any, NamedTuple
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from ecross_server.kit.clock import rfc3339
+from ecross_server.kit.database import Database
 from ecross_server.kit.identifiers import BASE32, random_text
+from ecross_server.kit.key_files import STARTS_AT, moment, shown_moment, turn_to_change
 from ecross_server.kit.private_files import UnsafeFileError, read_private_json
 from ecross_server.merchants import repository, rules
-from ecross_server.merchants.errors import MerchantDisabledError, MerchantExistsError
+from ecross_server.merchants.errors import (
+    MerchantDisabledError,
+    MerchantExistsError,
+    PepperInUseError,
+    PepperNotFoundError,
+)
 from ecross_server.merchants.models import Client, Merchant, Secret
+from ecross_server.merchants.repository import Digest
 from ecross_server.merchants.rules import Peppers
 
-__all__ = ["Client", "Merchant", "Secret"]  # the values that the functions below give
+__all__ = ["Client", "Digest", "Merchant", "Secret"]  # the values that the functions below give
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +45,50 @@ class IssuedCredential:
     client_secret: str = field(repr=False)
 
 
+class RegistrySecret(NamedTuple):
+    """All that the token path needs of one active secret. It expires at seconds since the epoch, or never."""
+
+    digest: bytes
+    pepper_id: str
+    expires_at: float | None
+    secret_id: str
+
+    def __repr__(self) -> str:
+        return f"RegistrySecret(secret_id={self.secret_id!r})"
+
+
 @dataclass(frozen=True, slots=True)
 class RegistryClient:
-    """All that the token path and the bearer check need of one client.
-
-    `secrets` holds the digest, the pepper's id and the expiry (seconds since the epoch) of each active secret.
-    """
+    """All that the token path and the bearer check need of one client."""
 
     client_id: str
     merchant_id: str
     is_active: bool
     scope: str
     epoch: int
-    secrets: tuple[tuple[bytes, str, float | None], ...] = field(repr=False)
+    secrets: tuple[RegistrySecret, ...] = field(repr=False)
+
+
+class PepperChange(NamedTuple):
+    """A secret to be kept under another pepper, and what it was found under."""
+
+    secret_id: str
+    old: Digest
+    new: Digest
+
+    def __repr__(self) -> str:
+        return f"PepperChange(secret_id={self.secret_id!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class PepperUse:
+    """What may be shown of a pepper. `secrets` counts the live ones that are kept under it."""
+
+    pepper_id: str
+    status: str
+    created_at: datetime | None
+    secrets: int
+    starts_at: datetime | None
 
 
 def load_peppers(path: Path) -> Peppers:
@@ -57,11 +98,109 @@ def load_peppers(path: Path) -> Peppers:
         UnavailableError: if it cannot be read.
         UnsafeFileError: if others can read it, or it does not hold peppers.
     """
-    content = read_private_json(path)
+    return read_peppers(read_private_json(path), path)
+
+
+def read_peppers(content: Mapping[str, Any], path: Path, now: float | None = None) -> Peppers:
+    """The peppers of what was read from the file.
+
+    Raises:
+        UnsafeFileError: if it does not hold peppers.
+    """
     try:
-        return Peppers.from_document(content)
+        return Peppers.from_document(content, now)
     except ValueError:
         raise UnsafeFileError(f"The file {path} does not hold peppers. Restore it from a backup.") from None
+
+
+def list_peppers(session: Session, path: Path, *, now: datetime) -> list[PepperUse]:
+    """The peppers of the file, in its order, with how many secrets need each; then those that it lacks.
+
+    Raises:
+        UnavailableError, UnsafeFileError: as `load_peppers`.
+    """
+    content = read_private_json(path)
+    peppers = read_peppers(content, path, now.timestamp())
+    return _shown(content["peppers"], peppers, repository.count_live_secrets(session, now), now)
+
+
+def rotate_peppers(path: Path, *, now: datetime, starts_in: timedelta = timedelta(0)) -> PepperUse:
+    """Put a new pepper first in the file; secrets come under it as they are used. Processes that rotate take turns.
+
+    `starts_in` is the time for which it is only known, not used yet.
+
+    Raises:
+        KeyFileBusyError, UnwritableError: if the file cannot be changed.
+        UnavailableError, UnsafeFileError: as `load_peppers`.
+    """
+    pepper = rules.new_pepper(now)
+    if starts_in:
+        pepper[STARTS_AT] = rfc3339(now + starts_in)
+    with turn_to_change(path) as file:
+        content = file.read()
+        read_peppers(content, path)
+        content = {**content, "peppers": [pepper, *content["peppers"]]}
+        file.replace(content)
+    return _shown([pepper], read_peppers(content, path, now.timestamp()), {}, now)[0]
+
+
+def retire_pepper(database: Database, path: Path, pepper_id: str, *, now: datetime, force: bool = False) -> PepperUse:
+    """Take a pepper out of the file, once no live secret is kept under it; what has run out under it ends for good.
+
+    With `force` the live ones are revoked. A pepper that the file has lost is retired like this as well.
+
+    Raises:
+        PepperNotFoundError: if neither the file nor any secret knows such a pepper.
+        PepperInUseError: if new secrets come under it, or live ones are kept under it.
+        KeyFileBusyError, UnwritableError, UnavailableError, UnsafeFileError: as `rotate_peppers`.
+    """
+    with turn_to_change(path) as file:
+        content = file.read()
+        peppers = read_peppers(content, path, now.timestamp())
+        if pepper_id == peppers.current:
+            raise PepperInUseError("New secrets come under this pepper. First: ecross-server peppers rotate")
+        with database.write() as session:
+            # The revision first: its lock keeps others from bringing secrets under this pepper meanwhile.
+            revision = repository.raise_revision(session)
+            counts = repository.count_live_secrets(session, now)
+            if pepper_id not in peppers.keys and pepper_id not in counts:
+                raise PepperNotFoundError
+            if (count := counts.get(pepper_id, 0)) and not force:
+                raise PepperInUseError(
+                    f"{count} live secret{'s are' if count > 1 else ' is'} still kept under this pepper and would be "
+                    "dead without it. Each leaves it at its next use. With --force they are revoked."
+                )
+            repository.end_secrets(session, pepper_id, now=now, revision=revision)
+        # After the commit: a pepper too many in the file does no harm, one too few would.
+        kept = [entry for entry in content["peppers"] if entry["id"] != pepper_id]
+        if len(kept) < len(content["peppers"]):
+            file.replace({**content, "peppers": kept})
+    retired = [entry for entry in content["peppers"] if entry["id"] == pepper_id]
+    return replace(_shown(retired, peppers, {pepper_id: count}, now)[0], status="retired")
+
+
+def _shown(
+    entries: Sequence[Mapping[str, Any]], peppers: Peppers, counts: Mapping[str, int], now: datetime
+) -> list[PepperUse]:
+    lost = [{"id": pepper_id} for pepper_id in counts if pepper_id not in peppers.keys]
+    return [
+        PepperUse(
+            pepper_id=entry["id"],
+            status=_status(entry, peppers, now),
+            created_at=shown_moment(entry, "createdAt"),
+            secrets=counts.get(entry["id"], 0),
+            starts_at=shown_moment(entry, STARTS_AT),
+        )
+        for entry in (*entries, *lost)
+    ]
+
+
+def _status(entry: Mapping[str, Any], peppers: Peppers, now: datetime) -> str:
+    if entry["id"] not in peppers.keys:
+        return "missing"
+    if entry["id"] == peppers.current:
+        return "active"
+    return "waiting" if moment(entry, STARTS_AT, 0) > now.timestamp() else "older"
 
 
 def has_credentials(session: Session) -> bool:
@@ -198,6 +337,13 @@ def revoke_client(session: Session, client_id: str) -> Client:
     return client
 
 
+def change_peppers(session: Session, changes: Iterable[PepperChange]) -> None:
+    """Keep secrets under another pepper. One that was changed or ended meanwhile is left as it is."""
+    revision = repository.raise_revision(session)
+    for change in changes:
+        repository.replace_digest(session, change.secret_id, change.old, change.new, revision=revision)
+
+
 def read_registry_changes(session: Session, since: int) -> tuple[int, list[RegistryClient]]:
     """The present revision, and every client changed after revision `since` (0: all of them)."""
     # The revision is read first: a change that comes between is then read again, never missed.
@@ -208,9 +354,9 @@ def read_registry_changes(session: Session, since: int) -> tuple[int, list[Regis
     for row in repository.stream_registry_rows(session, since if since < revision else 0):
         known = clients.get(row.client_id)
         secrets = known.secrets if known else ()
-        if row.digest is not None and row.pepper_id is not None and row.secret_status == "active":  # noqa: S105 - a status
+        if row.secret_status == "active" and row.digest is not None and row.pepper_id and row.secret_id:  # noqa: S105 - a status
             expiry = None if row.expires_at is None else row.expires_at.timestamp()
-            secrets = (*secrets, (row.digest, intern(row.pepper_id), expiry))
+            secrets = (*secrets, RegistrySecret(row.digest, intern(row.pepper_id), expiry, row.secret_id))
         is_active = row.merchant_status == "active" and row.client_status == "active"
         clients[row.client_id] = RegistryClient(
             row.client_id, intern(row.merchant_id), is_active, intern(row.scope), row.epoch, secrets

@@ -9,6 +9,14 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
+from ecross_server.auth.limits import shared
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no slow Redis: what is not about the deadline does not meet it."""
+    monkeypatch.setattr(shared, "DEADLINE_SECONDS", 5.0)
+
 
 class Line:
     """A TCP line to Redis with a delay; cut, it refuses and drops; dead, it takes all and answers nothing."""

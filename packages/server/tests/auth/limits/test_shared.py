@@ -60,6 +60,7 @@ def new_key() -> str:
     return secrets.token_hex(8)
 
 
+@pytest.mark.usefixtures("patience")
 def test_a_process_alone_admits_the_whole_budget_and_no_more(redis_url: str) -> None:
     async def main() -> None:
         async with started(redis_url) as budgets:
@@ -71,6 +72,7 @@ def test_a_process_alone_admits_the_whole_budget_and_no_more(redis_url: str) -> 
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("patience")
 def test_two_processes_share_one_budget(redis_url: str) -> None:
     async def main() -> None:
         async with started(redis_url) as one, started(redis_url) as other:
@@ -84,6 +86,7 @@ def test_two_processes_share_one_budget(redis_url: str) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("patience")
 def test_what_is_left_is_told_the_same_by_all_soon(redis_url: str) -> None:
     async def main() -> None:
         async with started(redis_url) as one, started(redis_url) as other:
@@ -134,6 +137,7 @@ def test_a_client_near_its_limit_waits_for_one_trip_and_no_longer_than_the_deadl
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("patience")
 def test_requests_that_wait_together_travel_together(redis_url: str, line_to: LineTo) -> None:
     async def main() -> None:
         async with line_to(redis_url) as (line, url), started(url) as budgets:
@@ -181,6 +185,7 @@ def test_without_redis_each_machine_counts_by_itself_and_nobody_waits() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("patience")
 def test_redis_that_goes_and_comes_back_is_noticed_and_what_was_spent_meanwhile_counts(
     redis_url: str, line_to: LineTo
 ) -> None:
@@ -205,6 +210,7 @@ def test_redis_that_goes_and_comes_back_is_noticed_and_what_was_spent_meanwhile_
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("patience")
 def test_a_redis_that_lost_its_memory_is_told_what_is_known(redis_url: str) -> None:
     async def main() -> None:
         async with started(redis_url) as one, started(redis_url) as other:
@@ -272,6 +278,7 @@ def test_an_error_of_redis_is_no_error_of_ours(redis_url: str) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("patience")
 def test_what_was_spent_on_trust_is_reported_at_the_latest_when_the_process_ends(redis_url: str) -> None:
     async def main() -> None:
         key = new_key()
@@ -312,6 +319,7 @@ def test_more_keys_than_it_can_keep_are_counted_on_this_machine(redis_url: str) 
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("patience")
 def test_a_caller_that_leaves_while_redis_is_asked_disturbs_nobody(redis_url: str, line_to: LineTo) -> None:
     async def main() -> None:
         async with line_to(redis_url) as (line, url), started(url) as budgets:
@@ -380,6 +388,7 @@ def test_what_stands_in_redis_tells_neither_clients_nor_addresses(redis_url: str
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("patience")
 def test_the_other_side_of_the_limiter_is_the_same(redis_url: str) -> None:
     async def main() -> None:
         async with started(redis_url) as budgets:

@@ -13,7 +13,7 @@ import hashlib
 import math
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -55,6 +55,8 @@ MOST_KEYS_IN_A_CALL: Final = 250
 SHORTEST_WAIT: Final = 0.001
 MICRO: Final = 1_000_000
 CONNECTIONS: Final = 32
+"""So many calls are on their way at once; where there are more, Redis is slow."""
+
 NAMESPACE: Final = "{ecross}"
 """The braces keep all keys in one slot of a cluster, as a script needs."""
 
@@ -155,7 +157,8 @@ class SharedBudgets:
         self._dirty: dict[int, Account] = {}
         self._near: dict[int, Account] = {}
         self._asking: dict[int, Account] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self._calls = 0
         self._late = 0
         self._was_told_away = False
         self._found_at = -math.inf
@@ -166,12 +169,12 @@ class SharedBudgets:
     @classmethod
     def at(cls, url: str, table: BudgetTable) -> SharedBudgets:
         """Budgets kept by the server at the address; it need not answer yet."""
-        from redis.asyncio import BlockingConnectionPool, Redis  # noqa: PLC0415 - memory, where there is no such server
+        from redis.asyncio import ConnectionPool, Redis  # noqa: PLC0415 - memory, where there is no such server
         from redis.asyncio.retry import Retry  # noqa: PLC0415 - likewise
         from redis.backoff import NoBackoff  # noqa: PLC0415 - likewise
 
-        pool = BlockingConnectionPool.from_url(
-            url, max_connections=CONNECTIONS, timeout=None, retry=Retry(NoBackoff(), 0),
+        pool = ConnectionPool.from_url(
+            url, retry=Retry(NoBackoff(), 0),
             socket_timeout=REPORT_SECONDS, socket_connect_timeout=REPORT_SECONDS,
         )  # fmt: skip
         return cls(Redis.from_pool(pool), table)
@@ -181,16 +184,16 @@ class SharedBudgets:
         self._run(self._keep_in_touch())
 
     async def stop(self) -> None:
-        """Report what was spent, and let go."""
+        """Report what was spent, and let go. Takes no longer than it must where Redis does not answer."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=REPORT_SECONDS)
         await self._report()
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(REPORT_SECONDS):
-                if self.is_up:
-                    await self._redis.zrem(PROCESSES, self._process)
-                await self._redis.aclose()
+            if self.is_up:
+                await self._in_time(self._redis.zrem(PROCESSES, self._process), REPORT_SECONDS)
+            await self._in_time(self._redis.aclose(), REPORT_SECONDS)
 
     def spend(self, policy: Policy, key: str, hashed: int, now: float) -> float | None:
         """Charge a request: what is left, or minus the seconds to wait; `None` if Redis must be asked."""
@@ -272,7 +275,7 @@ class SharedBudgets:
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)  # the loop itself keeps no hold of it
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._forget_task)
 
     async def _trade(self, accounts: Sequence[Account]) -> None:
         """Report, ask for the requests that wait and for leases, and take over what Redis knows."""
@@ -333,19 +336,41 @@ class SharedBudgets:
         _resolve(waiting, [left] * served + [-wait] * (len(waiting) - served))
 
     async def _call(self, names: Sequence[str], values: Sequence[float], deadline: float) -> list[int] | None:
-        if not self.is_up:
+        if not self.is_up or self._calls >= CONNECTIONS:
             return None
+        self._calls += 1
         try:
-            async with asyncio.timeout(deadline):
-                answers: list[int] = await self._exchange(keys=names, args=values)
+            answers: list[int] = await self._in_time(self._exchange(keys=names, args=values), deadline)
         except TimeoutError:
             self._late += 1
             return None
         except Exception as error:  # noqa: BLE001 - whatever is wrong with Redis, requests are answered
             self._lose(type(error).__name__)
             return None
+        finally:
+            self._calls -= 1
         self._late = 0
         return answers
+
+    async def _in_time(self, work: Awaitable[Any], seconds: float) -> Any:  # noqa: ANN401 - Redis answers anything
+        """What Redis answers. A late call is given up without waiting for its end, which may take its time as well.
+
+        Raises:
+            TimeoutError: if it takes longer.
+        """
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget_task)
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            task.cancel()
+            raise TimeoutError
+        return task.result()
+
+    def _forget_task(self, task: asyncio.Future[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at: a late failure is no news
 
     def _lose(self, reason: str) -> None:
         self.is_up = False
@@ -356,8 +381,8 @@ class SharedBudgets:
 
     async def _beat(self) -> None:
         try:
-            async with asyncio.timeout(REPORT_SECONDS):
-                count, is_new = await self._heartbeat(keys=[PROCESSES], args=[self._process, ALIVE_SECONDS])
+            beat = self._heartbeat(keys=[PROCESSES], args=[self._process, ALIVE_SECONDS])
+            count, is_new = await self._in_time(beat, REPORT_SECONDS)
         except Exception as error:  # noqa: BLE001 - as in `_call`
             self._lose(type(error).__name__)
             return

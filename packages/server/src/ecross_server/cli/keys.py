@@ -1,0 +1,118 @@
+"""`ecross-server keys`: the keys that sign access tokens."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from ecross_server.auth.schemas import SigningKeyListOut, SigningKeyOut
+from ecross_server.auth.tokens import exported_keys, list_signing_keys, rotate_signing_keys
+from ecross_server.cli.output import AsJson, print_model, print_table, say, shown
+from ecross_server.kit.clock import utc_now
+from ecross_server.kit.errors import ConflictError, Fault, InvalidInputError
+from ecross_server.kit.private_files import create_private_file, write_private_file
+from ecross_server.merchants.rules import parse_duration
+from ecross_server.settings import load_settings
+
+LONGEST_DELAY: Final = timedelta(days=7)
+
+app = typer.Typer(no_args_is_help=True, help="List, rotate and export the keys that sign access tokens.")
+
+After = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION", help="Only known for so long, such as 10m: time to bring the file to all servers."
+    ),
+]
+
+
+class FileExistsAlreadyError(ConflictError):
+    """What would be overwritten may be needed."""
+
+    code = "file_exists"
+
+
+def parse_delay(after: str | None) -> timedelta:
+    """How long a new key is only known, at most a week."""
+    delay = timedelta(0) if after is None else parse_duration("after", after)
+    if delay > LONGEST_DELAY:
+        reason = f"must be at most {LONGEST_DELAY.days}d"
+        raise InvalidInputError(f"after {reason}", (Fault("after", reason),))
+    return delay
+
+
+@app.command("list")
+def list_(*, as_json: AsJson = False) -> None:
+    """List the signing keys, without the keys themselves."""
+    keys = list_signing_keys(load_settings().settings.signing_keys_file, now=utc_now())
+    if as_json:
+        print_model(SigningKeyListOut(keys=[SigningKeyOut.of(key) for key in keys]))
+        return
+    print_table(
+        ("KEY", "ALGORITHM", "STATUS", "CREATED", "SIGNS FROM", "RETIRES"),
+        [
+            (
+                key.key_id, "HS256", key.status, shown(key.created_at), shown(key.starts_at or key.created_at),
+                shown(key.retires_at),
+            )
+            for key in keys
+        ],
+        empty="",
+    )  # fmt: skip
+
+
+@app.command()
+def rotate(
+    *,
+    after: After = None,
+    drop_old: Annotated[
+        bool, typer.Option("--drop-old", help="A key has leaked: drop all others. Every token ends at once.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Sign with a new key. Tokens of the older ones stay good until they expire."""
+    delay = parse_delay(after)
+    if delay and drop_old:
+        reason = "cannot be combined with --drop-old: the new key has to sign at once"
+        raise InvalidInputError(f"after {reason}", (Fault("after", reason),))
+    file = load_settings().settings.signing_keys_file
+    key = rotate_signing_keys(file, now=utc_now(), starts_in=delay, drop_old=drop_old)
+    if as_json:
+        print_model(SigningKeyOut.of(key))
+        return
+    say(f"The key {key.key_id} signs from {shown(key.starts_at)} on." if delay else f"The key {key.key_id} signs now.")
+    if drop_old:
+        say("All older keys are gone: every token fails within 2 seconds, and clients ask for new ones.")
+    else:
+        say("Tokens of the older keys stay good until they expire.")
+    say(f"On another machine, {file} has to be brought there.")
+
+
+@app.command()
+def export(
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write, of mode 0600.")],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the keys as a JWK Set for services that verify tokens themselves."""
+    file, now = load_settings().settings.signing_keys_file, utc_now()
+    content = exported_keys(file, now=now)
+    if out.is_symlink():  # it could lead anywhere
+        raise FileExistsAlreadyError(f"{out} is a symbolic link. Name the file itself.")
+    if out.exists() and out.samefile(file):
+        raise FileExistsAlreadyError(f"{out} is the signing keys' file itself. Name another file.")
+    if force:
+        write_private_file(out, content)
+    elif not create_private_file(out, content):
+        raise FileExistsAlreadyError(f"{out} exists. To overwrite it: --force")
+    keys = [key for key in list_signing_keys(file, now=now) if key.status != "retired"]
+    if as_json:
+        print_model(SigningKeyListOut(keys=[SigningKeyOut.of(key) for key in keys]))
+        return
+    say(f"Wrote {len(keys)} key{'s' if len(keys) > 1 else ''} to {out}.")
+    say("Keep it secret: whoever reads it can make tokens.")
+    say("Export again after each rotation: a verifier does not learn of new or dropped keys by itself.")
