@@ -5,7 +5,7 @@ BIN := .venv/bin
 CODE := packages tests benchmarks conftest.py
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format lint types imports bench openapi migrate requirements environment clean
+.PHONY: help serve test check format lint types imports bench bench-peers openapi migrate requirements environment clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -37,6 +37,9 @@ imports: environment
 bench: environment ## our benchmarks: start-up, memory, CPU per request
 	@$(BIN)/python -m benchmarks
 
+bench-peers: environment ## beside other servers: benchmarks/REPORT.md (QUICK=1)
+	@$(BIN)/python -m benchmarks.peers $(if $(QUICK),--quick) $(if $(PROVISIONAL),--provisional)
+
 openapi: environment ## rewrite docs/openapi.json from the code
 	@$(BIN)/ecross-server openapi > docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
 
@@ -48,4 +51,4 @@ requirements: ## resolve requirements/*.in again (needs uv)
 	@scripts/requirements.sh
 
 clean: ## remove the environment and caches; the data stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis htmlcov .coverage .coverage.*
+	rm -rf .venv .peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis htmlcov .coverage .coverage.*

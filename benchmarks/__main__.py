@@ -18,9 +18,10 @@ from benchmarks.memory import measure_many_clients, measure_memory
 from benchmarks.processes import ProcessFailedError
 from benchmarks.report import MANY_CLIENTS, Results
 from benchmarks.servers import make_demo_folder
+from benchmarks.stages import measure_stages
 from benchmarks.startup import measure_startup
 
-PARTS: Final = ("startup", "memory", "load", "checks")
+PARTS: Final = ("startup", "memory", "load", "checks", "profile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Effort:
     rounds: int
     run_seconds: int
     repeats: int
+    sample_seconds: float
     limit_seconds: int
 
 
@@ -45,10 +47,19 @@ FULL: Final = Effort(
     rounds=3,
     run_seconds=2,
     repeats=7,
+    sample_seconds=5,
     limit_seconds=480,
 )
 QUICK: Final = Effort(
-    starts=1, requests=5_000, reads=1, log_levels=("info",), rounds=1, run_seconds=1, repeats=3, limit_seconds=120
+    starts=1,
+    requests=5_000,
+    reads=1,
+    log_levels=("info",),
+    rounds=1,
+    run_seconds=1,
+    repeats=3,
+    sample_seconds=2,
+    limit_seconds=120,
 )
 
 
@@ -101,6 +112,9 @@ def _measure(parts: list[str] | tuple[str, ...], effort: Effort, folder: Path) -
     if "checks" in parts:
         _tell("measuring checks ...")
         results.checks = measure_checks(demo_dir, effort.repeats)
+    if "profile" in parts:
+        _tell("measuring where the microseconds go ...")
+        results.stages = measure_stages(demo_dir, effort.sample_seconds)
     return results
 
 

@@ -83,25 +83,25 @@ def measure_load(demo_dir: Path, log_levels: Sequence[str], rounds: int, seconds
     folder = demo_dir.parent
     data_dirs = {level: copy_of(demo_dir, f"load-{level}") for level in log_levels}
     with contextlib.ExitStack() as stack:
-        null_target = Target(stack.enter_context(serving_nothing(folder)), NULL, _save(NULL, folder / "call-null"))
+        null_target = Target(stack.enter_context(serving_nothing(folder)), NULL, save_call(NULL, folder / "call-null"))
         targets: dict[str, list[Target]] = {}
         for level, data_dir in data_dirs.items():
             server = stack.enter_context(serving(data_dir, log_level=level))
             credentials = demo_credentials(data_dir)
             calls = calls_to_compare(credentials, get_token(server, credentials))
             targets[level] = [
-                Target(server, call, _save(call, folder / f"call-{level}-{number}"))
+                Target(server, call, save_call(call, folder / f"call-{level}-{number}"))
                 for number, call in enumerate(calls)
             ]
         for target in (null_target, *(each[0] for each in targets.values())):
-            _run(target, WARM_UP_SECONDS)
+            run_load(target, WARM_UP_SECONDS)
         null_runs: list[Run] = []
         runs: dict[tuple[str | None, str], list[Run]] = defaultdict(list)
         for _ in range(rounds):
             for turn in zip(*targets.values(), strict=True):
-                null_runs.append(_run(null_target, seconds))
+                null_runs.append(run_load(null_target, seconds))
                 for level, target in zip(log_levels, turn, strict=True):
-                    runs[level, target.call.name].append(_run(target, seconds, beside=null_runs[-1]))
+                    runs[level, target.call.name].append(run_load(target, seconds, beside=null_runs[-1]))
     typical = statistics.median(run.cpu_us for run in null_runs)
     rows = [_medians(None, NULL.name, [dataclasses.replace(run, ratio=run.cpu_us / typical) for run in null_runs])]
     rows += [_medians(level, name, each) for (level, name), each in runs.items()]
@@ -120,7 +120,8 @@ def _medians(log_level: str | None, name: str, runs: Sequence[Run]) -> Load:
     )
 
 
-def _save(call: Call, folder: Path) -> Path:
+def save_call(call: Call, folder: Path) -> Path:
+    """Write the call where the load generator reads it, out of sight of the process list."""
     # The folder of all of them has mode 0700.
     folder.mkdir(exist_ok=True)
     (folder / "method").write_text(call.method, encoding="ascii")
@@ -129,7 +130,12 @@ def _save(call: Call, folder: Path) -> Path:
     return folder
 
 
-def _run(target: Target, seconds: int, *, beside: Run | None = None) -> Run:
+def run_load(target: Target, seconds: int, *, beside: Run | None = None) -> Run:
+    """One run of the load generator.
+
+    Raises:
+        ProcessFailedError: if an answer is not the one expected, or missing.
+    """
     server, call = target.server, target.call
     answer(server, call)  # has the status expected, or raises
     before = cpu_seconds(server.pid)

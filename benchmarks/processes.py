@@ -98,6 +98,12 @@ def memory(pid: int) -> Memory:
     return Memory(kilobytes["Rss"] * 1024 / BYTES_PER_MB, kilobytes["Pss"] * 1024 / BYTES_PER_MB)
 
 
+def memory_of_all(pid: int) -> Memory:
+    """The present memory of a process and its children together."""
+    each = [memory(one) for one in (pid, *children(pid))]
+    return Memory(sum(one.rss_mb for one in each), sum(one.pss_mb for one in each))
+
+
 def _announced_url(process: subprocess.Popen[bytes], deadline: float, errors_to: Path) -> str:
     assert process.stdout is not None  # noqa: S101 - for the type checker: it was asked for
     output = b""

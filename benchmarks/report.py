@@ -18,6 +18,7 @@ from rich.table import Table
 from benchmarks.checks import Check
 from benchmarks.load import Load
 from benchmarks.memory import MemoryUse, RegistryLoad
+from benchmarks.stages import Stages
 from benchmarks.startup import StartUp
 
 START_BUDGET_SECONDS: Final = 1.5
@@ -40,6 +41,7 @@ class Results:
     registry: list[RegistryLoad] = field(default_factory=list)
     load: list[Load] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
+    stages: Stages | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -71,6 +73,8 @@ def print_tables(results: Results) -> None:
         _print_load(console, results.load)
     if results.checks:
         _print_checks(console, results.checks)
+    if results.stages:
+        _print_stages(console, results.stages)
     for note in results.notes:
         console.print(note)
 
@@ -170,6 +174,19 @@ def _print_checks(console: Console, rows: Sequence[Check]) -> None:
     )
 
 
+def _print_stages(console: Console, stages: Stages) -> None:
+    rows = [(each.name, f"{each.sampled_us:.2f}", _or_dash(each.alone_us)) for each in stages.stages]
+    rows.append(("other threads", f"{stages.other_threads_us:.2f}", "-"))
+    rows += [(f"whole: {each.call}", f"{each.microseconds:.2f}", "-") for each in stages.whole]
+    _print_table(
+        console,
+        f"Where the microseconds of a good POST /token go inside a worker ({stages.samples:,} samples)",
+        ("stage",),
+        ("µs", "alone µs"),
+        rows,
+    )
+
+
 def _print_table(
     console: Console, title: str, texts: Sequence[str], numbers: Sequence[str], rows: Iterable[Sequence[str]]
 ) -> None:
@@ -186,6 +203,10 @@ def _print_table(
 
 def _verdict(figure: float, budget: float) -> str:
     return "ok" if figure <= budget else "OVER"
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _seconds(value: float) -> str:

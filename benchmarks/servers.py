@@ -32,16 +32,17 @@ def serving(
     ours = {
         "DATA_DIR": str(data_dir),
         "LOG_LEVEL": log_level,
-        "METRICS_PORT": str(_free_port()),
+        "METRICS_PORT": str(free_port()),
         **dict.fromkeys(LIMITS, UNREACHABLE_LIMIT),
     }
-    environment = _inherited() | {PREFIX + name: value for name, value in ours.items()}
+    environment = inherited_environment() | {PREFIX + name: value for name, value in ours.items()}
     return running(command, environment, data_dir.with_name(f"{data_dir.name}.log"))
 
 
-def serving_nothing(folder: Path) -> AbstractContextManager[Running]:
-    """The do-nothing route in one process, see `null_server`."""
-    return running([sys.executable, "-m", "benchmarks.null_server"], _inherited(), folder / "null-server.log")
+def serving_nothing(folder: Path, *, workers: int = 1, raw: bool = False) -> AbstractContextManager[Running]:
+    """The do-nothing route, or as `raw` a do-nothing ASGI application, see `null_server`."""
+    command = [sys.executable, "-m", "benchmarks.null_server", "--workers", str(workers), *(["--raw"] if raw else [])]
+    return running(command, inherited_environment(), folder / "null-server.log")
 
 
 def make_demo_folder(folder: Path) -> Path:
@@ -63,12 +64,14 @@ def demo_credentials(data_dir: Path) -> Credentials:
     return Credentials(content["clientId"], content["clientSecret"])
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nothing listens on at the moment."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
 
-def _inherited() -> dict[str, str]:
+def inherited_environment() -> dict[str, str]:
+    """What a measured process gets of this one's environment."""
     # Neither the caller's settings nor Python's own (such as PYTHONDONTWRITEBYTECODE, which makes every start compile
     # the server again) may change what is measured. PYTHONPATH says which code is measured.
     return {

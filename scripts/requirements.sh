@@ -10,3 +10,4 @@ resolve() {
 }
 resolve serve.in -o serve.txt
 resolve dev.in -c serve.txt -o dev.txt
+resolve ../benchmarks/peers/requirements.in -o ../benchmarks/peers/requirements.txt

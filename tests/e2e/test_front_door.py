@@ -258,7 +258,9 @@ class TestMake:
         ended = run("make", "help")
         assert (ended.returncode, ended.stderr) == (0, "")
         listed = [line.split()[1] for line in ended.stdout.splitlines()]
-        public = {"serve", "test", "check", "bench", "openapi", "migrate", "requirements", "clean", "help"}
+        public = {
+            "serve", "test", "check", "bench", "bench-peers", "openapi", "migrate", "requirements", "clean", "help",
+        }  # fmt: skip
         assert set(listed) == public
         assert len(listed) == len(public)
         assert all(len(line.split(maxsplit=2)[2]) > 10 for line in ended.stdout.splitlines())
