@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import structlog
@@ -63,7 +63,7 @@ class _Answer:
     status: int
     outcome: str
     body: bytes
-    headers: Headers = field(default_factory=list)
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class TokenEndpoint:
@@ -84,7 +84,7 @@ class TokenEndpoint:
         context = context_of(scope)
         context.path = TOKEN_PATH
         context.address = self._addresses.of(scope)
-        quotas: list[str] = []
+        quotas: list[bytes] = []
         try:
             answer = await self._answer(context, scope, receive, quotas)
         except Exception:
@@ -98,11 +98,11 @@ class TokenEndpoint:
         ]  # fmt: skip
         if quotas:
             headers.append((b"ratelimit-policy", self._limiter.shown_policies[len(quotas) - 1]))
-            headers.append((b"ratelimit", ", ".join(quotas).encode()))
+            headers.append((b"ratelimit", b", ".join(quotas)))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer(self, context: RequestContext, scope: Scope, receive: Receive, quotas: list[str]) -> _Answer:
+    async def _answer(self, context: RequestContext, scope: Scope, receive: Receive, quotas: list[bytes]) -> _Answer:
         limiter = self._limiter
         address = neighborhood(context.address)
         refusal = (
@@ -135,7 +135,7 @@ class TokenEndpoint:
         return _Answer(200, "issued", schemas.token_answer(issued.token, issued.expires_in))
 
     async def _charge(
-        self, context: RequestContext, policy: Policy | None, key: str, quotas: list[str] | None = None
+        self, context: RequestContext, policy: Policy | None, key: str, quotas: list[bytes] | None = None
     ) -> _Answer | None:
         """Charge the request to a limit; the answer if that refuses it. `quotas` takes what the caller may know."""
         if policy is None:
@@ -248,7 +248,7 @@ CurrentPageTokens = Annotated[PageTokens, Depends(get_page_tokens)]
 
 
 def _refusal(status: int, outcome: str, message: str, *headers: tuple[bytes, bytes]) -> _Answer:
-    return _Answer(status, outcome, schemas.error_answer(message), list(headers))
+    return _Answer(status, outcome, schemas.error_answer(message), headers)
 
 
 def _look_at_head(scope: Scope) -> _Answer | None:

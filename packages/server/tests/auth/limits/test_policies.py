@@ -21,15 +21,15 @@ def test_off_is_no_policy() -> None:
 
 
 def test_a_policy_is_shown_as_the_draft_says() -> None:
-    assert Policy("address", 300, 60).shown == '"address";q=300;w=60'
+    assert Policy("address", 300, 60).shown == b'"address";q=300;w=60'
 
 
 def test_what_is_left_is_told_in_whole_requests_and_seconds_until_all_is_back() -> None:
     policy = Policy("address", 300, 60)
-    assert policy.shown_state(299.97) == '"address";r=299;t=1'
-    assert policy.shown_state(0.2) == '"address";r=0;t=60'
-    assert policy.shown_state(300.0) == '"address";r=300;t=0'
+    assert policy.shown_state(299.97) == b'"address";r=299;t=1'
+    assert policy.shown_state(0.2) == b'"address";r=0;t=60'
+    assert policy.shown_state(300.0) == b'"address";r=300;t=0'
 
 
 def test_with_nothing_left_the_seconds_are_those_to_wait() -> None:
-    assert Policy("client", 60, 60).shown_state(-0.4) == '"client";r=0;t=1'
+    assert Policy("client", 60, 60).shown_state(-0.4) == b'"client";r=0;t=1'

@@ -58,9 +58,9 @@ class Limiter:
             GLOBAL: Policy.parse(GLOBAL, rates.total),
         }
         self.address, self.client, self.failure, self.total = (parsed[name] if is_on else None for name in NAMES)
-        address, client = ("" if policy is None else policy.shown for policy in (self.address, self.client))
+        address, client = (b"" if policy is None else policy.shown for policy in (self.address, self.client))
         # `RateLimit-Policy` where one limit is told, and where both are.
-        self.shown_policies = ((address or client).encode(), f"{address}, {client}".encode())
+        self.shown_policies = (address or client, b"%b, %b" % (address, client))
 
     def refuses(self, policy: Policy) -> bool:
         """Count a request beyond its limit; whether it is refused, and not only observed."""

@@ -5,6 +5,7 @@ Its two header forms are those of draft-ietf-httpapi-ratelimit-headers-11.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,7 +14,7 @@ SECONDS: Final = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 OFF: Final = "off"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Policy:
     """So many requests in so many seconds, for each key."""
 
@@ -35,13 +36,16 @@ class Policy:
         return cls(name, int(number), SECONDS[unit])
 
     @property
-    def shown(self) -> str:
+    def shown(self) -> bytes:
         """The policy as a member of `RateLimit-Policy`."""
-        return f'"{self.name}";q={self.budget};w={self.period_seconds}'
+        return b'"%b";q=%d;w=%d' % (self.name.encode(), self.budget, self.period_seconds)
 
-    def shown_state(self, left: float) -> str:
+    def shown_state(self, left: float) -> bytes:
         """What is left, as a member of `RateLimit`; `t` is the seconds until all of it is back, or from nothing one."""
-        if left < 0:
-            return f'"{self.name}";r=0;t={math.ceil(-left)}'
-        whole = int(left)
-        return f'"{self.name}";r={whole};t={math.ceil((self.budget - whole) * self.interval_seconds)}'
+        return self._shown_state(int(left) if left >= 0 else math.floor(left))
+
+    @functools.lru_cache(maxsize=4096)  # noqa: B019 - policies live as long as the process
+    def _shown_state(self, left: int) -> bytes:
+        # Most callers have spent little: few states make up nearly all.
+        seconds = -left if left < 0 else math.ceil((self.budget - left) * self.interval_seconds)
+        return b'"%b";r=%d;t=%d' % (self.name.encode(), max(0, left), seconds)
