@@ -292,6 +292,18 @@ class ServerProcess:
         """List SKUs."""
         return self.get("/ext/merchant/skus", headers={"Authorization": f"Bearer {token}"})
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it said of itself with `--json`."""
+        content: dict[str, Any] = json.loads(self.banner)
+        return content
+
+    def metrics(self) -> dict[str, float]:
+        """The samples of its metrics, by name and labels as they are written; started with METRICS_PORT=auto."""
+        text = httpx2.get(self.facts["metricsUrl"], verify=TRUSTS_NOBODY).text
+        lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in lines}
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal; the exit code."""
         self.process.send_signal(number)
@@ -313,23 +325,38 @@ def run_command(
 
 
 @pytest.fixture
-def tls_files(tmp_path: Path) -> tuple[Path, Path]:
+def make_pair(tmp_path: Path) -> Callable[[str], tuple[Path, Path]]:
+    """Makes a certificate of 127.0.0.1 that signs itself, and its key, in files of that name."""
+
+    def make(file_name: str) -> tuple[Path, Path]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+        now = utc_now()
+        address = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
+        certificate = (
+            x509.CertificateBuilder(
+                name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1)
+            )
+            .add_extension(address, critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        certificate_file, key_file = tmp_path / f"{file_name}.pem", tmp_path / f"{file_name}.key"
+        certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        key_file.touch(0o600)
+        key_file.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return certificate_file, key_file
+
+    return make
+
+
+@pytest.fixture
+def tls_files(make_pair: Callable[[str], tuple[Path, Path]]) -> tuple[Path, Path]:
     """A certificate of 127.0.0.1 that signs itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = utc_now()
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_file, key_file = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.touch(0o600)
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return certificate_file, key_file
+    return make_pair("certificate")
 
 
 @pytest.fixture
@@ -355,7 +382,8 @@ StartServer = Callable[..., ServerProcess]
 def command_environment(tmp_path: Path) -> dict[str, str]:
     """The environment of a command that works on a data folder of its own."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ECROSS_SERVER_")}
-    return inherited | {"ECROSS_SERVER_DATA_DIR": str(tmp_path / "served")}
+    # Without metrics unless a test asks for them (METRICS_PORT=auto): many servers run at once.
+    return inherited | {"ECROSS_SERVER_DATA_DIR": str(tmp_path / "served"), "ECROSS_SERVER_METRICS_PORT": "0"}
 
 
 @pytest.fixture

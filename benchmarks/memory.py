@@ -84,7 +84,8 @@ def _before_and_after(server: Running, data_dir: Path, workers: int, clients: in
 
 
 def _memory_of(server: Running, workers: int, clients: int, moment: str) -> list[MemoryUse]:
-    named = {"supervisor": server.pid} | {f"worker {n}": pid for n, pid in enumerate(children(server.pid), start=1)}
+    names = ["supervisor", *(f"worker {number}" for number in range(1, workers + 1)), "metrics"]
+    named = dict(zip(names, (server.pid, *children(server.pid)), strict=True))
     return [MemoryUse(workers, clients, moment, name, memory(pid)) for name, pid in named.items()]
 
 

@@ -32,7 +32,7 @@ def serving(
     ours = {
         "DATA_DIR": str(data_dir),
         "LOG_LEVEL": log_level,
-        "METRICS_PORT": str(free_port()),
+        "METRICS_PORT": "auto",
         **dict.fromkeys(LIMITS, UNREACHABLE_LIMIT),
     }
     environment = inherited_environment() | {PREFIX + name: value for name, value in ours.items()}

@@ -43,6 +43,7 @@ from ecross_server.kit.logs import configure_logs
 from ecross_server.merchants.service import load_peppers
 from ecross_server.settings import Settings
 from ecross_server.web.context import RequestContext
+from ecross_server.web.counts import RequestCounts
 
 # The first that a function's full name begins with; one that none fits is a stage by its module's name.
 STAGES: Final = (
@@ -170,6 +171,7 @@ def _timed_alone(settings: Settings, good: Call) -> dict[str, float]:
     now = int(time.time())
     scope = _scope(good)
     context = RequestContext(scope["headers"])
+    counts = RequestCounts()
     context.path, context.status, context.client_id = good.path, good.status, client_id
 
     def sign() -> object:
@@ -189,7 +191,7 @@ def _timed_alone(settings: Settings, good: Call) -> dict[str, float]:
         "HMAC of the secret": lambda: peppers.digest(secret),
         "claims and signature": sign,
         "write the answer's JSON": lambda: schemas.token_answer(token, 28_800),
-        "log line": lambda: context.write_log_line(scope),
+        "log line": lambda: context.conclude(scope, counts),
     }
     return {
         name: statistics.median(timeit.repeat(call, number=REQUESTS, repeat=REPEATS)) / REQUESTS * 1e6

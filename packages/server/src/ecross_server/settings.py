@@ -43,6 +43,10 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _auto_is_none(value: object) -> object:
+    return None if value == "auto" else value
+
+
 def _absolute(path: Path) -> Path:
     try:
         str(path).encode()
@@ -99,6 +103,7 @@ def _check_rate(text: str) -> str:
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Rate = Annotated[str, AfterValidator(_check_rate)]
 Services = Annotated[tuple[Service, ...], BeforeValidator(_split), Field(min_length=1)]
+MetricsPort = Annotated[Annotated[int, Field(ge=0, le=65535)] | None, BeforeValidator(_auto_is_none)]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(_check_network)], ...], BeforeValidator(_split)]
 
 
@@ -114,7 +119,8 @@ class Settings(BaseModel):
     port: int = Field(8000, ge=0, le=65535)
     workers: int = Field(1, ge=1, le=64)
     services: Services = SERVICES
-    metrics_port: int = Field(9464, ge=0, le=65535)
+    metrics_port: MetricsPort = 9464
+    """`None`, written auto, is a free one."""
     issuer: str = Field("urn:ecross:auth", min_length=1, max_length=256)
     audience: str = Field("urn:ecross:api", min_length=1, max_length=256)
     token_lifetime_seconds: int = Field(28800, ge=60, le=86400)

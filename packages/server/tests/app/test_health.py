@@ -62,3 +62,10 @@ def test_a_started_server_is_ready_and_tells_nothing_of_its_surroundings(client:
 @pytest.mark.parametrize("path", ["/health", "/health/", "/health/live/", "/health/x"])
 def test_nothing_else_is_there(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+def test_a_monitor_may_ask_for_the_head_alone(client: TestClient, path: str) -> None:
+    whole, head = client.get(path), client.head(path)
+    assert head.status_code == whole.status_code == 200
+    assert head.headers["content-type"] == whole.headers["content-type"]

@@ -64,7 +64,9 @@ class TestStart:
 
     def test_alone_on_an_empty_folder_it_serves_and_registers_nobody(self, start_server: StartServer) -> None:
         server = start_server("--workers", "2")
-        assert json.loads(server.banner) == {"url": server.url, "workers": 2, "dataDir": str(server.data_dir)}
+        assert server.facts == {
+            "url": server.url, "workers": 2, "dataDir": str(server.data_dir), "metricsUrl": None
+        }  # fmt: skip
         assert re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d+", server.url)
         assert {path.name for path in server.data_dir.iterdir()} >= ALL_MADE
         assert not (server.data_dir / "demo-credentials.json").exists()

@@ -3,9 +3,11 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from ecross_server.kit.logs import LogFormat, LogLevel, configure_logs, redact, request_log
+from ecross_server.kit.logs import LogFormat, LogLevel, configure_logs, lost_lines, redact, request_log
 
 SECRET = "ecs_" + "aB3" * 16 + "Z"
 TOKEN = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhY21lIn0.c2lnbmF0dXJl-_"
@@ -338,6 +340,53 @@ class TestRequestLines:
         log_one()
         log_one()
         assert stream.flushed == 2
+
+    @pytest.mark.parametrize("log_format", FORMATS)
+    def test_one_that_cannot_be_written_is_counted_and_breaks_nothing(self, log_format: LogFormat) -> None:
+        before = lost_lines.count
+        with Path("/dev/full").open("w", encoding="utf-8") as full:
+            configure_logs(log_format, "info", full)
+            log_one()
+            logger().info("event")
+            logging.getLogger("library").warning("event")
+        assert lost_lines.count == before + 3
+
+    def test_one_on_a_closed_stream_is_lost_too(self) -> None:
+        reading, writing = os.pipe()
+        before = lost_lines.count
+        with os.fdopen(writing, "w", encoding="ascii") as stream:
+            configure_logs("json", "info", stream)
+            os.close(reading)
+            log_one()
+        log_one()
+        assert lost_lines.count == before + 2
+
+    def test_after_half_a_line_the_next_begins_anew(self) -> None:
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        with os.fdopen(writing, "w", encoding="ascii") as stream:
+            configure_logs("json", "info", stream)
+            before = lost_lines.count
+            while lost_lines.count == before:
+                log_one("/" + "x" * 5000)
+            log_one("/lost/whole")
+            assert lost_lines.count == before + 2
+            with os.fdopen(reading, "rb") as pipe:
+                os.set_blocking(reading, False)
+                assert not pipe.read().endswith(b"\n")
+                log_one("/found")
+                log_one("/again")
+                first, *others = pipe.read().decode().split("\n")
+        assert first == ""
+        assert [json.loads(line)["path"] for line in others if line] == ["/found", "/again"]
+
+    def test_what_the_stream_cannot_spell_is_written_out(self) -> None:
+        reading, writing = os.pipe()
+        with os.fdopen(writing, "w", encoding="ascii") as stream:
+            configure_logs("text", "info", stream)
+            logger().info("\N{SNOWMAN}")
+        with os.fdopen(reading, "rb") as pipe:
+            assert b"\\u2603" in pipe.read()
 
 
 def log_one(path: str = "/", reason: str | None = None) -> None:

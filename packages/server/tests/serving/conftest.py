@@ -95,11 +95,21 @@ def is_alive() -> Callable[[int], bool]:
 
 
 SUPERVISE = """
+import errno, os, sys
+failing = int(os.environ.pop("FAILING_FORKS", "0"))
+fork = os.fork
+def fork_at_times():
+    global failing
+    if failing:
+        failing -= 1
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return fork()
+os.fork = fork_at_times  # the kernel's own refusal cannot be had by a superuser
 from ecross_server.app.supervisor import Supervisor
 from ecross_server.kit.logs import configure_logs
 from ecross_server.settings import load_settings
 configure_logs("json", "info")
-Supervisor(load_settings().settings, lambda port: print(port, flush=True)).run()
+Supervisor(load_settings(), lambda started: print(started.port, flush=True), load_settings).run()
 print("ended", flush=True)
 """
 

@@ -8,7 +8,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ecross_server.app.listening import PortTakenError, UnusableAddressError, listen
+from ecross_server.app.listening import (
+    ClearTextError,
+    PortTakenError,
+    UnusableAddressError,
+    listen,
+    listen_for_metrics,
+    require_protection,
+)
+from ecross_server.settings import Settings
 
 Listen = Callable[..., list[socket.socket]]
 
@@ -96,9 +104,36 @@ def test_a_host_that_is_none_of_this_machine_is_told_in_a_sentence(host: str) ->
     assert host in caught.value.message
 
 
+def test_a_port_for_metrics_that_may_not_be_used_names_its_setting(
+    few_descriptors: Callable[[int], contextlib.AbstractContextManager[None]],
+) -> None:
+    settings = Settings.model_validate({"metrics_port": "auto"})
+    with few_descriptors(0), pytest.raises(UnusableAddressError, match="Check the setting METRICS_PORT"):
+        listen_for_metrics(settings)
+
+
 @pytest.mark.parametrize("count", [1, 40])
 def test_running_out_of_descriptors_is_told_and_leaves_nothing_open(
     count: int, few_descriptors: Callable[[int], contextlib.AbstractContextManager[None]]
 ) -> None:
     with few_descriptors(0 if count == 1 else 20), pytest.raises(UnusableAddressError, match="Too many open files"):
         listen("127.0.0.1", 0, count)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_private"),
+    [
+        ("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("localhost", True), ("::ffff:127.0.0.1", True),
+        ("0.0.0.0", False),  # noqa: S104 - not listened on
+        ("::", False), ("192.0.2.1", False), ("::ffff:192.0.2.1", False), ("fe80::1", False),
+    ],
+)  # fmt: skip
+def test_only_this_machine_is_spoken_to_in_clear(host: str, *, is_private: bool) -> None:
+    require_protection(Settings.model_validate({"host": host, "trusted_proxies": ["10.0.0.1"]}))
+    require_protection(Settings.model_validate({"host": host, "tls_cert_file": "/a", "tls_key_file": "/b"}))
+    settings = Settings.model_validate({"host": host})
+    if is_private:
+        require_protection(settings)
+    else:
+        with pytest.raises(ClearTextError, match=f"On {host} secrets and tokens would go over the network in clear"):
+            require_protection(settings)

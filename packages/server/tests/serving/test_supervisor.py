@@ -142,6 +142,17 @@ class TestWorkers:
         assert one_worker.stop() == 0
 
 
+def test_the_head_of_health_comes_without_a_body(one_worker: ServerProcess, slow_client: SlowClient) -> None:
+    client = slow_client(one_worker.url)
+    for path in ("/health/live", "/health/ready"):
+        client.socket.sendall(f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    with client.socket.makefile("rb") as stream:
+        for _ in range(2):
+            lines = list(iter(stream.readline, b"\r\n"))  # a body would stand where the next answer begins
+            assert lines[0] == b"HTTP/1.1 200 OK\r\n"
+            assert any(line.startswith(b"content-length: ") for line in lines)
+
+
 class TestStop:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_what_is_in_flight_is_answered_and_nothing_new_is_taken(
@@ -324,3 +335,48 @@ def test_a_second_server_on_the_port_is_refused_and_the_first_goes_on(
     assert (ended.returncode, ended.stdout) == (4, b"")
     assert f"ecross-server serve --port {port + 1}\n" in ended.stderr.decode()
     assert [ask(two_workers) for _ in range(12)] == [200] * 12
+
+
+class TestForks:
+    def test_one_that_fails_is_tried_again(
+        self, supervise: Supervise, demo_folder: Path, workers_of: WorkersOf, wait_for: WaitFor
+    ) -> None:
+        process = supervise(ECROSS_SERVER_DATA_DIR=str(demo_folder), ECROSS_SERVER_WORKERS="2", FAILING_FORKS="3")
+        assert process.stdout is not None
+        assert process.stdout.readline().strip().isdigit()
+        wait_for(lambda: len(workers_of(process.pid)) == 2)
+        process.terminate()
+        out, errors = process.communicate(timeout=20)
+        assert (process.returncode, out) == (0, b"ended\n")
+        lines = [json.loads(line) for line in errors.decode().splitlines()]
+        failed = [line for line in lines if line["event"] == "start_failed"]
+        assert [line["again_in_seconds"] for line in failed] in ([0.1, 0.1, 0.2], [0.1, 0.1, 0.1])
+        assert {line["reason"] for line in failed} == {"Resource temporarily unavailable"}
+
+
+class TestPublicAddresses:
+    @pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 - what an operator may ask for
+    def test_in_clear_they_are_refused_with_the_ways_out(
+        self, demo_folder: Path, run_serve: RunServe, host: str
+    ) -> None:
+        del demo_folder
+        ended = run_serve("--port", "0", "--host", host)
+        assert (ended.returncode, ended.stdout) == (4, b"")
+        message = ended.stderr.decode()
+        for part in (f"On {host} ", "TLS_CERT_FILE", "TLS_KEY_FILE", "TRUSTED_PROXIES", "127.0.0.1"):
+            assert part in message
+
+    def test_behind_a_proxy_that_is_named_they_are_served(self, demo_folder: Path, start_server: StartServer) -> None:
+        del demo_folder
+        server = start_server("--host", "0.0.0.0", ECROSS_SERVER_TRUSTED_PROXIES="10.0.0.1")  # noqa: S104 - likewise
+        assert server.get("/health/live").status_code == 200
+
+    def test_with_tls_they_are_served(
+        self, demo_folder: Path, start_server: StartServer, tls_files: tuple[Path, Path]
+    ) -> None:
+        del demo_folder
+        certificate, key = map(str, tls_files)
+        server = start_server(
+            "--host", "0.0.0.0", ECROSS_SERVER_TLS_CERT_FILE=certificate, ECROSS_SERVER_TLS_KEY_FILE=key  # noqa: S104
+        )  # fmt: skip
+        assert server.url.startswith("https://127.0.0.1:")

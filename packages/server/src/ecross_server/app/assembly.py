@@ -12,6 +12,7 @@ import structlog
 from fastapi import FastAPI
 
 from ecross_server.app import documentation, health
+from ecross_server.app.metrics import Metrics
 from ecross_server.auth.endpoints import TOKEN_PATH, BearerGate, TokenEndpoint, bearer_error_response
 from ecross_server.auth.errors import BearerError
 from ecross_server.auth.limits.limiter import Limiter, Rates
@@ -20,6 +21,7 @@ from ecross_server.auth.limits.shared import SharedBudgets
 from ecross_server.auth.registry import Registry
 from ecross_server.auth.service import AuthService
 from ecross_server.catalog import endpoints as catalog
+from ecross_server.kit import logs
 from ecross_server.kit.database import Database
 from ecross_server.settings import Settings
 from ecross_server.web.addresses import CallerAddresses
@@ -59,9 +61,21 @@ class Application:
             lifetime_seconds=settings.token_lifetime_seconds,
             clock=clock,
         )
+        self.metrics = Metrics()
+        self.metrics.add("ecross_log_lines_lost_total", lambda: logs.lost_lines.count)
+        self.metrics.add("ecross_registry_age_seconds", lambda: self.auth.registry.age_seconds)
+        self.metrics.add("ecross_registry_clients", lambda: len(self.auth.registry))
         self.limiter, self._shared_budgets = _make_limiter(settings, budgets or BudgetTable())
-        addresses = CallerAddresses(settings.trusted_proxies)
-        self._token = TokenEndpoint(self.auth, self.limiter, addresses) if "auth" in settings.services else None
+        self.addresses = CallerAddresses(settings.trusted_proxies)
+        self.metrics.add("ecross_token_limited_total", lambda: dict(self.limiter.beyond))
+        if (shared := self._shared_budgets) is not None:
+            self.metrics.add("ecross_limits_overshoot_total", lambda: shared.overshoot)
+            self.metrics.add("ecross_limits_store_up", lambda: int(shared.is_up))
+        self.on_reload: list[Callable[[Settings], None]] = [
+            lambda new: self.limiter.reload(limit_rates(new)),
+            lambda new: self.addresses.trust(new.trusted_proxies),
+        ]
+        self._token = TokenEndpoint(self.auth, self.limiter, self.addresses) if "auth" in settings.services else None
         self.api = make_api(settings, lifespan=self._lifespan)
         self.api.state.database = self.database
         self.api.state.auth = self.auth
@@ -80,7 +94,12 @@ class Application:
             else:
                 await self._answer(context, scope, receive, send)
         finally:
-            context.write_log_line(scope)
+            context.conclude(scope, self.metrics.requests)
+
+    def reload(self, settings: Settings) -> None:
+        """Take over the settings that may change while it serves: each part that has some stands in `on_reload`."""
+        for take_over in self.on_reload:
+            take_over(settings)
 
     async def _answer(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_request_id(message: Message) -> None:

@@ -38,6 +38,7 @@ def _example(status: Status, detail: str) -> dict[str, Any]:
     return {"application/json": {"example": health.model_dump()}}
 
 
+# Each with HEAD, for monitors that ask so, in a route of its own: the document need not name it.
 @router.get(
     "/live",
     summary="Is the process alive?",
@@ -45,6 +46,7 @@ def _example(status: Status, detail: str) -> dict[str, Any]:
         200: {"description": "It is.", "content": {"application/json": {"example": {"status": "ok", "checks": []}}}}
     },
 )
+@router.api_route("/live", methods=["GET", "HEAD"], include_in_schema=False)
 async def live() -> Health:
     """Always 200: an answer is the proof."""
     return Health(status="ok", checks=[])
@@ -63,6 +65,7 @@ async def live() -> Health:
         },
     },
 )
+@router.api_route("/ready", methods=["GET", "HEAD"], include_in_schema=False)
 async def ready(request: Request, response: Response) -> Health:
     """200 while credentials and tokens can be checked, else 503."""
     age = request.app.state.auth.registry.age_seconds

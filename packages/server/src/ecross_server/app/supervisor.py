@@ -7,8 +7,11 @@ at once. The sockets are the supervisor's: while a worker is replaced, its conne
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
+import json
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -19,15 +22,22 @@ from typing import Final, NoReturn
 
 import structlog
 
-from ecross_server.app.listening import listen
-from ecross_server.app.worker import GRACE_SECONDS, run_worker
+from ecross_server.app import reloading
+from ecross_server.app.documentation import VERSION
+from ecross_server.app.listening import PortTakenError, listen, listen_for_metrics, require_protection
+from ecross_server.app.shared import Page
+from ecross_server.app.worker import GRACE_SECONDS, Links, run_exposition, run_worker
 from ecross_server.auth.limits.local import BudgetTable
 from ecross_server.kit.errors import DomainError, UnavailableError
-from ecross_server.settings import Settings
+from ecross_server.kit.logs import configure_logs, lost_lines
+from ecross_server.settings import Configuration
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+SIGNALS: Final = (*STOP_SIGNALS, signal.SIGHUP)
 FIRST_DELAY_SECONDS: Final = 0.1
 LONGEST_DELAY_SECONDS: Final = 30.0
+MOST_DESCRIPTORS: Final = 65536
+STANDARD_INPUT: Final = 0
 
 log = structlog.get_logger("ecross_server.supervisor")
 
@@ -41,11 +51,22 @@ class StartError(UnavailableError):
         super().__init__("The server could not start; the log lines above say why.")
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Where the server answers."""
+
+    port: int
+    metrics_port: int | None
+
+
 @dataclass(slots=True)
 class Slot:
-    """The place of one worker: its socket, and the process that serves it now."""
+    """The place of one process: its socket, what it does, and the process that does it now."""
 
     listening: socket.socket
+    run: Callable[[Links], None]
+    figures: Page | None = None
+    """A worker's."""
     pid: int = 0
     ready: int = -1
     is_ready: bool = False
@@ -54,29 +75,71 @@ class Slot:
 
 
 class Supervisor:
-    """Runs the workers of one server."""
+    """Runs the processes of one server."""
 
-    def __init__(self, settings: Settings, on_ready: Callable[[int], None]) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        configuration: Configuration,
+        on_ready: Callable[[Started], None],
+        load: Callable[[], Configuration],
+    ) -> None:
+        self._settings = configuration.settings
+        self._is_metrics_port_set = configuration.source("metrics_port") != "default"
         # A worker that replaces a dead one goes on with what was spent.
         self._budgets = BudgetTable()
         self._on_ready = on_ready
+        self._load = load
         self._announced = False
         self._stopping = False
         self._signals = 0
+        self._must_reload = False
+        self._restarts = 0
+        self._shown_settings = Page()
+        self._figures = Page()
+        self._has_terminal = os.isatty(STANDARD_INPUT)
 
     def run(self) -> None:
         """Serve until SIGINT or SIGTERM; what is in flight then is answered. A second signal ends it at once.
 
-        `on_ready` is called with the port once all workers answer.
+        SIGHUP loads the settings again. `on_ready` is called once all workers answer.
 
         Raises:
-            PortTakenError, UnusableAddressError: if the address cannot be listened on.
+            PortTakenError, UnusableAddressError: if an address cannot be listened on.
+            ClearTextError: if others could read what is sent.
             StartError: if a worker ends before it ever answered.
         """
-        sockets = listen(self._settings.host, self._settings.port, self._settings.workers)
-        self._port = sockets[0].getsockname()[1]
-        self._slots = [Slot(listening) for listening in sockets]
+        require_protection(self._settings)
+        _raise_descriptor_limit()
+        with contextlib.ExitStack() as opened:
+            self._make_slots(opened)
+            self._serve()
+
+    def _make_slots(self, opened: contextlib.ExitStack) -> None:
+        settings = self._settings
+        sockets = [opened.enter_context(each) for each in listen(settings.host, settings.port, settings.workers)]
+        self._workers = []
+        for listening in sockets:
+            figures = Page()
+            self._workers.append(Slot(listening, functools.partial(self._run_worker, figures), figures))
+        self._slots = list(self._workers)
+        metrics = self._listen_for_metrics()
+        if metrics is not None:
+            self._slots.append(Slot(opened.enter_context(metrics), self._run_exposition))
+        self._started = Started(_port(sockets[0]), None if metrics is None else _port(metrics))
+
+    def _listen_for_metrics(self) -> socket.socket | None:
+        if self._settings.metrics_port == 0:
+            return None
+        try:
+            return listen_for_metrics(self._settings)
+        except PortTakenError as error:
+            if self._is_metrics_port_set:
+                raise
+            log.warning("metrics_off", reason=error.message)  # nobody asked for them: no reason not to serve
+            return None
+
+    def _serve(self) -> None:
+        reloading.show(self._settings, self._shown_settings)
         self._alive_read, self._alive_write = os.pipe()
         wake_read, wake_write = os.pipe()
         for descriptor in (wake_read, wake_write):
@@ -85,6 +148,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._selector.register(wake_read, selectors.EVENT_READ)
         previous = {number: signal.signal(number, self._on_stop_signal) for number in STOP_SIGNALS}
+        previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._on_reload_signal)
         previous[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         gc.collect()
@@ -106,19 +170,28 @@ class Supervisor:
                 return
             if not self._stopping:
                 self._start_due()
+            self._tell_figures()
             for key, _ in self._selector.select(self._seconds_to_next_start()):
                 if key.fd == self._wake_read:
                     with contextlib.suppress(BlockingIOError):
                         os.read(self._wake_read, 4096)
                 else:
-                    self._on_worker_ready(key.data)
+                    self._on_slot_ready(key.data)
+            if self._must_reload and not self._stopping:
+                self._reload()
             if self._signals and not self._stopping:
                 self._stop()
             if self._signals > 1:
-                self._signal_workers(signal.SIGKILL)
+                self._signal_all(signal.SIGKILL)
 
     def _on_stop_signal(self, _number: int, _frame: object) -> None:
         self._signals += 1  # all else is the loop's, which the wake-up descriptor wakes
+
+    def _on_reload_signal(self, _number: int, _frame: object) -> None:
+        if self._has_terminal and not os.isatty(STANDARD_INPUT):
+            self._signals += 1  # the terminal was closed
+        else:
+            self._must_reload = True
 
     def _stop(self) -> None:
         log.info("stopping", grace_seconds=GRACE_SECONDS)
@@ -126,12 +199,34 @@ class Supervisor:
         # The workers' copies are the last ones then: once they close them, new connections are refused.
         for slot in self._slots:
             slot.listening.close()
-        self._signal_workers(signal.SIGTERM)
+        self._signal_all(signal.SIGTERM)
 
-    def _signal_workers(self, number: signal.Signals) -> None:
+    def _signal_all(self, number: signal.Signals) -> None:
         for slot in self._slots:
             if slot.pid:  # ours until it is reaped, so the number cannot be another process's
                 os.kill(slot.pid, number)
+
+    def _reload(self) -> None:
+        self._must_reload = False
+        try:
+            new = self._load().settings
+        except DomainError as error:
+            log.error("reload_refused", reason=error.message)  # noqa: TRY400 - the message says it all
+            return
+        reload = reloading.compare(self._settings, new)
+        log.info("settings_reloaded", changed=reload.taken)
+        if reload.need_restart:
+            log.warning("restart_needed", changed=reload.need_restart)
+        self._settings = reload.settings
+        reloading.show(self._settings, self._shown_settings)
+        configure_logs(self._settings.log_format, self._settings.log_level)
+        self._signal_all(signal.SIGHUP)
+
+    def _tell_figures(self) -> None:
+        ready = [number for number, slot in enumerate(self._workers) if slot.is_ready]
+        figures = {"ecross_log_lines_lost_total": lost_lines.count}
+        told = {"ready": ready, "restarts": self._restarts, "version": VERSION, "figures": figures}
+        self._figures.write(json.dumps(told).encode())
 
     def _start_due(self) -> None:
         now = time.monotonic()
@@ -144,29 +239,41 @@ class Supervisor:
         return max(0.0, min(waiting) - time.monotonic()) if waiting and not self._stopping else None
 
     def _start(self, slot: Slot) -> None:
-        ready_read, ready_write = os.pipe()
-        # A stop signal that came between the fork and the child's own handlers would be lost, and the stop never end.
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        pid = os.fork() or self._become_worker(slot, ready_write)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-        os.close(ready_write)
+        # A signal that came between the fork and the child's own handlers would be lost, and a stop never end.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            ready_read, ready_write = os.pipe()
+            try:
+                pid = os.fork() or self._become(slot, ready_write)
+            except OSError:
+                os.close(ready_read)
+                raise
+            finally:
+                os.close(ready_write)
+        except OSError as error:  # too many processes or descriptors: perhaps not for long
+            delay = self._delay(slot)
+            log.error("start_failed", reason=error.strerror, again_in_seconds=delay)  # noqa: TRY400 - known
+            return
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         slot.pid, slot.ready, slot.is_ready = pid, ready_read, False
         self._selector.register(ready_read, selectors.EVENT_READ, slot)
 
-    def _become_worker(self, slot: Slot, ready_write: int) -> NoReturn:
+    def _become(self, slot: Slot, ready_write: int) -> NoReturn:
         status = 1
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to the supervisor alone
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it serves: then it looks for new settings anyway
             signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until it serves, there is nothing to end in good order
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             os.close(self._alive_write)  # so that the read end closes with the supervisor
             self._selector.close()
             for other in self._slots:
                 if other is not slot:
                     other.listening.close()
-            run_worker(self._settings, slot.listening, lambda: _notify(ready_write), self._alive_read, self._budgets)
+            slot.run(Links(slot.listening, self._shown_settings, lambda: _notify(ready_write), self._alive_read))
             status = 0
         except DomainError as error:
             log.error("worker_failed", reason=error.message)  # noqa: TRY400 - the message says it all
@@ -175,14 +282,21 @@ class Supervisor:
         finally:
             os._exit(status)
 
-    def _on_worker_ready(self, slot: Slot) -> None:
+    def _run_worker(self, figures: Page, links: Links) -> None:
+        run_worker(self._settings, links, figures, self._budgets)
+
+    def _run_exposition(self, links: Links) -> None:
+        pages = [slot.figures for slot in self._workers if slot.figures is not None]
+        run_exposition(self._settings, links, self._figures, pages)
+
+    def _on_slot_ready(self, slot: Slot) -> None:
         slot.is_ready = os.read(slot.ready, 1) == b"1"
         self._forget_ready_pipe(slot)
         if slot.is_ready:
             slot.failures = 0
-            if not self._announced and all(each.is_ready for each in self._slots):
+            if not self._announced and all(each.is_ready for each in self._workers):
                 self._announced = True
-                self._on_ready(self._port)
+                self._on_ready(self._started)
 
     def _forget_ready_pipe(self, slot: Slot) -> None:
         if slot.ready >= 0:
@@ -198,16 +312,36 @@ class Supervisor:
             if not pid:
                 continue
             self._forget_ready_pipe(slot)
-            slot.pid = 0
+            slot.pid, slot.is_ready = 0, False
             if self._stopping:
                 continue
-            if not self._announced:
-                self._signal_workers(signal.SIGKILL)
+            is_worker = slot.figures is not None
+            if is_worker and not self._announced:
+                self._signal_all(signal.SIGKILL)
                 raise StartError
-            delay = min(FIRST_DELAY_SECONDS * 2**slot.failures, LONGEST_DELAY_SECONDS)
-            slot.failures += 1
-            slot.start_at = time.monotonic() + delay
-            log.error("worker_died", pid=pid, status=os.waitstatus_to_exitcode(status), replaced_in_seconds=delay)
+            self._restarts += is_worker
+            delay = self._delay(slot)
+            event = "worker_died" if is_worker else "metrics_died"
+            log.error(event, pid=pid, status=os.waitstatus_to_exitcode(status), replaced_in_seconds=delay)
+
+    def _delay(self, slot: Slot) -> float:
+        delay: float = min(FIRST_DELAY_SECONDS * 2**slot.failures, LONGEST_DELAY_SECONDS)
+        slot.failures += 1
+        slot.start_at = time.monotonic() + delay
+        return delay
+
+
+def _raise_descriptor_limit() -> None:
+    """Each connection takes a descriptor; many systems allow only a thousand unless asked for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _port(listening: socket.socket) -> int:
+    port: int = listening.getsockname()[1]
+    return port
 
 
 def _notify(descriptor: int) -> None:

@@ -25,9 +25,6 @@ CHECK_FAILED: Final = 6
 REDIS_SECONDS: Final = 2
 HIDDEN: Final = "(hidden)"
 
-NOT_YET: Final = ("metrics_port",)
-"""Settings that are read and checked, but change nothing in this version."""
-
 
 class FailedCheckError(UnavailableError):
     """Something is not in order; `fix` says what to do about it."""
@@ -67,10 +64,7 @@ def doctor(*, as_json: AsJson = False) -> None:
         say()
         print_table(
             ("SETTING", "VALUE", "SOURCE"),
-            [
-                (row["name"], f"{row['value']} ({row['note']})".strip() if row["note"] else row["value"], row["source"])
-                for row in rows
-            ],
+            [(row["name"], row["value"], row["source"]) for row in rows],
             empty="",
         )
     if not is_ok:
@@ -152,8 +146,7 @@ def _setting_row(configuration: Configuration, name: str) -> dict[str, Any]:
         shown = ",".join(value)
     else:
         shown = "" if value is None else str(value)
-    note = "no effect in this version" if name in NOT_YET else None
-    return {"name": variable(name), "value": shown, "source": configuration.source(name), "note": note}
+    return {"name": variable(name), "value": shown, "source": configuration.source(name)}
 
 
 def _without_password(address: str) -> str:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from typing import Annotated, Final
+import signal
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from ecross_server.cli.demo import ensure_demo_merchant
 from ecross_server.cli.main import collector_off
 from ecross_server.cli.output import AsJson, UnwritableOutputError, print_json, say
-from ecross_server.cli.setup import check_files, prepared_meanwhile
+from ecross_server.cli.setup import check_files, check_tls, prepared_meanwhile
 from ecross_server.kit.logs import configure_logs
-from ecross_server.settings import Settings, load_settings
+from ecross_server.settings import Configuration, Settings, load_settings
+
+if TYPE_CHECKING:
+    from ecross_server.app.supervisor import Started
 
 WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not listened on
 """What to call where the server listens on every address."""
@@ -31,24 +35,35 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Serve the API. On an empty data folder, make all that it needs first."""
-    configuration = load_settings({"host": host, "port": port, "workers": workers, "services": services})
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
+    options = {"host": host, "port": port, "workers": workers, "services": services}
+    configuration = load_settings(options)
     settings = configuration.settings
     configure_logs(settings.log_format, settings.log_level)
     with prepared_meanwhile(settings), collector_off():
+        from ecross_server.app.listening import require_protection
         from ecross_server.app.supervisor import Supervisor
     check_files(settings)
     has_demo = demo and ensure_demo_merchant(configuration)
 
-    def announce(actual_port: int) -> None:
-        url = _url(settings, actual_port)
+    def announce(started: Started) -> None:
+        url = _url(settings, started.port)
+        metrics_url = f"http://127.0.0.1:{started.metrics_port}/metrics" if started.metrics_port else None
         # Whoever started the server may have stopped reading what it says: no reason to stop serving.
         with contextlib.suppress(BrokenPipeError, UnwritableOutputError):
             if as_json:
-                print_json({"url": url, "workers": settings.workers, "dataDir": str(settings.data_dir)})
+                facts = {"url": url, "workers": settings.workers, "dataDir": str(settings.data_dir)}
+                print_json({**facts, "metricsUrl": metrics_url})
             else:
-                say(_banner(settings, url, has_demo=has_demo))
+                say(_banner(settings, url, has_demo=has_demo, metrics_url=metrics_url))
 
-    Supervisor(settings, announce).run()
+    def load_again() -> Configuration:
+        again = load_settings(options)
+        check_tls(again.settings)
+        require_protection(again.settings)
+        return again
+
+    Supervisor(configuration, announce, load_again).run()
 
 
 def _url(settings: Settings, port: int) -> str:
@@ -57,12 +72,13 @@ def _url(settings: Settings, port: int) -> str:
     return f"{'http' if settings.tls_cert_file is None else 'https'}://{shown}:{port}"
 
 
-def _banner(settings: Settings, url: str, *, has_demo: bool) -> str:
+def _banner(settings: Settings, url: str, *, has_demo: bool, metrics_url: str | None = None) -> str:
     processes = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
     lines = [
         "",
         f"e-CROSS serves on {url} ({processes}; data in {settings.data_dir})",
         f"Documentation: {url}/docs",
+        *([f"Metrics: {metrics_url}"] if metrics_url else []),
         "",
     ]
     if "auth" in settings.services:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 from ecross_server import migrations
+from ecross_server.app.tls import make_context
 from ecross_server.auth.tokens import KeySet, new_signing_keys
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database
@@ -31,19 +31,6 @@ class NothingHereError(UnavailableError):
         super().__init__(
             f"Nothing is set up yet: {where}. Start with ecross-server serve or ecross-server migrate, or name another "
             f"folder with {variable('data_dir')}."
-        )
-
-
-class UnusableTlsFilesError(ConflictError):
-    """A certificate and key that cannot serve."""
-
-    code = "unusable_tls_files"
-
-    def __init__(self, reason: str) -> None:
-        names = " and ".join(map(variable, ("tls_cert_file", "tls_key_file")))
-        super().__init__(
-            f"The files of {names} cannot be used: {reason}. They must be PEM files of one pair, the key without a "
-            "passphrase."
         )
 
 
@@ -132,15 +119,8 @@ def check_tls(settings: Settings) -> None:
     Raises:
         UnusableTlsFilesError: naming what is wrong.
     """
-    if settings.tls_cert_file is None:
-        return
-    try:
-        # With a passphrase, however wrong, for without one it would be asked for on the terminal.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert_file, settings.tls_key_file, "-")
-    except ssl.SSLError as error:
-        raise UnusableTlsFilesError((error.reason or "unknown content").replace("_", " ").lower()) from None
-    except OSError as error:
-        raise UnusableTlsFilesError(error.strerror or str(error)) from None
+    if settings.tls_cert_file is not None and settings.tls_key_file is not None:
+        make_context(settings.tls_cert_file, settings.tls_key_file)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import os
 import re
 import sys
 import time
@@ -60,6 +61,53 @@ def keep_on_one_line(_logger: object, _method: str, event: MutableMapping[str, A
 
 def _escaped(text: str) -> str:
     return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class LostLines:
+    """How many lines this process could not write."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+lost_lines = LostLines()
+
+
+class LineWriter:
+    """Writes whole lines, each at once. Where that fails, a full disk or a closed pipe, the line is counted as lost.
+
+    Lines go to the descriptor itself: what a stream could not write it would keep, and try again at the worst moments.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._encoding = stream.encoding or "utf-8"
+        self._is_cut = False
+        try:
+            self._descriptor: int | None = stream.fileno()
+        except (OSError, ValueError):  # one in memory
+            self._descriptor = None
+
+    def write(self, line: str) -> None:
+        """Write a line, which ends as one."""
+        if self._descriptor is None:
+            self._stream.write(line)
+            self._stream.flush()
+            return
+        # After half a line, the next one begins anew.
+        rest = memoryview(("\n" * self._is_cut + line).encode(self._encoding, "backslashreplace"))
+        length = len(rest)
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError:
+            lost_lines.count += 1
+            self._is_cut = self._is_cut or len(rest) < length
+        else:
+            self._is_cut = False
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
 
 
 class RequestLog:
@@ -127,6 +175,7 @@ log = structlog.get_logger("ecross_server.requests")
 def configure_logs(log_format: LogFormat, level: LogLevel, stream: TextIO | None = None) -> None:
     """Set up logs for this process: our own events and those of libraries alike."""
     stream = stream or sys.stderr
+    writer = LineWriter(stream)
     as_text = log_format == "text" or (log_format == "auto" and stream.isatty())
     threshold = getattr(logging, level.upper())
     shared: list[structlog.typing.Processor] = [
@@ -146,13 +195,13 @@ def configure_logs(log_format: LogFormat, level: LogLevel, stream: TextIO | None
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(writer),  # type: ignore[arg-type] # only writes and flushes
         cache_logger_on_first_use=False,
     )
-    request_log.configure(None if as_text else _line_writer(stream), is_on=threshold <= logging.INFO)
+    request_log.configure(None if as_text else writer.write, is_on=threshold <= logging.INFO)
     # A call whose arguments do not fit its text is lost; the standard library would print it with all of them.
     logging.raiseExceptions = False
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(writer)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -160,11 +209,3 @@ def configure_logs(log_format: LogFormat, level: LogLevel, stream: TextIO | None
         )
     )
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
-
-
-def _line_writer(stream: TextIO) -> Callable[[str], object]:
-    def write(line: str) -> None:
-        stream.write(line)
-        stream.flush()
-
-    return write

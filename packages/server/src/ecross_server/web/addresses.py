@@ -22,6 +22,10 @@ class CallerAddresses:
     """Tells the caller's address. Nobody but a trusted proxy may name another than that of the connection."""
 
     def __init__(self, trusted_proxies: Iterable[str] = ()) -> None:
+        self.trust(trusted_proxies)
+
+    def trust(self, trusted_proxies: Iterable[str]) -> None:
+        """Believe these addresses and networks from now on, and no others."""
         self._trusted: list[Network] = [ipaddress.ip_network(text, strict=False) for text in trusted_proxies]
         self._is_trusted = functools.lru_cache(maxsize=1024)(self._lies_in_a_trusted_network)
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from ecross_server.kit.identifiers import random_hex
 from ecross_server.kit.logs import request_log
+from ecross_server.web.counts import RequestCounts
 
 REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 SCOPE_KEY: Final = "ecross"
@@ -31,17 +32,20 @@ class RequestContext:
         self.reason: str | None = None
         self.status = 0
 
-    def write_log_line(self, scope: MutableMapping[str, Any]) -> None:
-        """Log the request: its route as declared, or where none matched its path, never its query string."""
+    def conclude(self, scope: MutableMapping[str, Any], counts: RequestCounts) -> None:
+        """Count and log the request: its route as declared, or where none matched its path, never its query string."""
+        seconds = time.perf_counter() - self.started_at
+        route = self.path or getattr(scope.get("route"), "path", None)
+        counts.add(route, scope["method"], self.status, self.outcome, seconds)
         request_log.info(
             method=scope["method"],
-            path=self.path or getattr(scope.get("route"), "path", None) or _shown_path(scope),
+            path=route or _shown_path(scope),
             status=self.status,
             outcome=self.outcome or "ok",
             reason=self.reason,
             client_id=self.client_id,
             request_id=self.request_id,
-            duration_ms=(time.perf_counter() - self.started_at) * 1000,
+            duration_ms=seconds * 1000,
         )
 
 
