@@ -34,6 +34,8 @@ from starlette.testclient import TestClient
 
 from ecross_server import migrations
 from ecross_server.app.assembly import Application
+from ecross_server.audit.rules import derive_keys
+from ecross_server.audit.service import Actor
 from ecross_server.auth.tokens import new_signing_keys
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Base, Database
@@ -159,9 +161,12 @@ def database_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -
     url: str = request.getfixturevalue("_migrated_postgresql")
     engine = create_engine(url)
     tables = ", ".join(table.name for table in Base.metadata.sorted_tables if table.name != "registry_revision")
+    beginning = "0, 0, decode(repeat('00', 32), 'hex'), '', '', ''"
     with engine.begin() as connection:
         connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
         connection.execute(text("UPDATE registry_revision SET value = 1"))
+        marks = f"INSERT INTO audit_marks VALUES ('head', {beginning}), ('anchor', {beginning})"  # noqa: S608 - ours
+        connection.execute(text(marks))
     engine.dispose()
     return url
 
@@ -203,17 +208,25 @@ def peppers(settings: Settings) -> Peppers:
     return merchants.load_peppers(settings.peppers_file)
 
 
+@pytest.fixture
+def operator(peppers: Peppers) -> Actor:
+    """Who acts in a test."""
+    return Actor("operator:test", derive_keys(peppers.current, peppers.keys))
+
+
 Register = Callable[..., IssuedCredential]
 
 
 @pytest.fixture
-def register(database: Database, peppers: Peppers) -> Register:
+def register(database: Database, peppers: Peppers, operator: Actor) -> Register:
     """Registers a merchant and gives its first credentials."""
 
     def register_merchant(merchant_id: str = "ACME", **issue_options: Any) -> IssuedCredential:
         with database.write() as session:
-            merchants.register_merchant(session, merchant_id, f"Merchant {merchant_id}", now=utc_now())
-            return merchants.issue_credential(session, merchant_id, peppers=peppers, now=utc_now(), **issue_options)
+            merchants.register_merchant(session, merchant_id, f"Merchant {merchant_id}", now=utc_now(), by=operator)
+            return merchants.issue_credential(
+                session, merchant_id, peppers=peppers, now=utc_now(), by=operator, **issue_options
+            )
 
     return register_merchant
 

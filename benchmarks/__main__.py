@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from benchmarks import report
+from benchmarks.audit import measure_recorder
 from benchmarks.checks import measure_checks
 from benchmarks.load import HOW_TO_GET_WRK, has_wrk, measure_load
 from benchmarks.memory import measure_many_clients, measure_memory
@@ -21,7 +22,7 @@ from benchmarks.servers import make_demo_folder
 from benchmarks.stages import measure_stages
 from benchmarks.startup import measure_startup
 
-PARTS: Final = ("startup", "memory", "load", "checks", "profile")
+PARTS: Final = ("startup", "memory", "load", "checks", "audit", "profile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Effort:
     run_seconds: int
     repeats: int
     sample_seconds: float
+    events: int
     limit_seconds: int
 
 
@@ -48,6 +50,7 @@ FULL: Final = Effort(
     run_seconds=2,
     repeats=7,
     sample_seconds=5,
+    events=100_000,
     limit_seconds=480,
 )
 QUICK: Final = Effort(
@@ -59,6 +62,7 @@ QUICK: Final = Effort(
     run_seconds=1,
     repeats=3,
     sample_seconds=2,
+    events=20_000,
     limit_seconds=120,
 )
 
@@ -115,6 +119,9 @@ def _measure(parts: list[str] | tuple[str, ...], effort: Effort, folder: Path) -
     if "profile" in parts:
         _tell("measuring where the microseconds go ...")
         results.stages = measure_stages(demo_dir, effort.sample_seconds)
+    if "audit" in parts:
+        _tell("measuring the audit trail ...")
+        results.recorder = measure_recorder(folder, effort.events)
     return results
 
 

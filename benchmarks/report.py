@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.audit import EVENTS_PER_SECOND, RecorderRun
 from benchmarks.checks import Check
 from benchmarks.load import Load
 from benchmarks.memory import MemoryUse, RegistryLoad
@@ -42,6 +43,7 @@ class Results:
     load: list[Load] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     stages: Stages | None = None
+    recorder: list[RecorderRun] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -75,6 +77,8 @@ def print_tables(results: Results) -> None:
         _print_checks(console, results.checks)
     if results.stages:
         _print_stages(console, results.stages)
+    if results.recorder:
+        _print_recorder(console, results.recorder)
     for note in results.notes:
         console.print(note)
 
@@ -184,6 +188,29 @@ def _print_stages(console: Console, stages: Stages) -> None:
         ("stage",),
         ("µs", "alone µs"),
         rows,
+    )
+
+
+def _print_recorder(console: Console, rows: Sequence[RecorderRun]) -> None:
+    _print_table(
+        console,
+        f"Audit trail: tokens recorded, told at {EVENTS_PER_SECOND:,} a second by a thread that never rests",
+        ("database",),
+        ("events", "µs to tell", "CPU µs", "alone/s", "lag s", "lost", "bytes", "verify/s"),
+        [
+            (
+                row.database,
+                f"{row.events:,}",
+                f"{row.tell_us:.2f}",
+                f"{row.cpu_us:.2f}",
+                f"{row.alone_per_second:,.0f}",
+                _seconds(row.lag_seconds),
+                f"{row.lost:,}",
+                f"{row.bytes_each:.0f}",
+                f"{row.verified_per_second:,.0f}",
+            )
+            for row in rows
+        ],
     )
 
 

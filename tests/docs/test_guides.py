@@ -37,7 +37,9 @@ def as_pattern(expected: str) -> str:
     return r"\s+".join(re.escape(word).replace(r"\.\.\.", ".*") for word in expected.split())
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/guides/first-calls.md", "docs/guides/keys-and-peppers.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/guides/first-calls.md", "docs/guides/keys-and-peppers.md", "docs/guides/audit-trail.md"]
+)
 def test_the_commands_of_a_page_run_and_print_what_it_says(
     page: str, start_server: StartServer, tmp_path: Path
 ) -> None:

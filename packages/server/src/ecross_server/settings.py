@@ -134,6 +134,7 @@ class Settings(BaseModel):
     trusted_proxies: Networks = ()
     tls_cert_file: AbsolutePath | None = None
     tls_key_file: AbsolutePath | None = None
+    audit_retention_days: int = Field(400, ge=0, le=36_500)
     page_size: int = Field(100, ge=1, le=1000)
     log_format: LogFormat = "auto"
     log_level: LogLevel = "info"
@@ -159,6 +160,11 @@ class Settings(BaseModel):
     def demo_credentials_file(self) -> Path:
         """Where the demo merchant's credentials lie."""
         return self.data_dir / "demo-credentials.json"
+
+    @property
+    def audit_witness_file(self) -> Path:
+        """Where this machine keeps how far the audit trail went."""
+        return self.data_dir / "audit-head.json"
 
 
 class Configuration:

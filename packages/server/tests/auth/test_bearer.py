@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from ecross_server.app.assembly import Application
+from ecross_server.audit.rules import Actor, derive_keys
 from ecross_server.auth.endpoints import is_private, require
 from ecross_server.auth.service import Caller
 from ecross_server.kit.database import Database
@@ -23,6 +24,8 @@ from ecross_server.merchants import service as merchants
 from ecross_server.merchants.service import IssuedCredential
 from ecross_server.settings import Settings
 from ecross_server.web.context import SCOPE_KEY, RequestContext
+
+BY = Actor("operator:test", derive_keys("test", {"test": bytes(32)}))
 
 Register = Callable[..., IssuedCredential]
 Sign = Callable[..., str]
@@ -269,11 +272,11 @@ class TestRevoking:
         assert client.get(PATH, headers=bearer).status_code == 200
         with database.write() as session:
             if act == "revoke":
-                merchants.revoke_client(session, credential.client.id)
+                merchants.revoke_client(session, credential.client.id, by=BY)
             else:
-                merchants.disable_merchant(session, "ACME")
+                merchants.disable_merchant(session, "ACME", by=BY)
             if act == "disable and enable":
-                merchants.enable_merchant(session, "ACME")
+                merchants.enable_merchant(session, "ACME", by=BY)
         application.auth.refresh()
         message = assert_invalid(client.get(PATH, headers=bearer))
         assert message.startswith("The access token was revoked.")
@@ -284,7 +287,7 @@ class TestRevoking:
     ) -> None:  # fmt: skip
         register("OTHER")
         with database.write() as session:
-            merchants.disable_merchant(session, "OTHER")
+            merchants.disable_merchant(session, "OTHER", by=BY)
         application.auth.refresh()
         assert client.get(PATH, headers=bearer).status_code == 200
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from ecross_server.audit.rules import Actor, derive_keys
 from ecross_server.auth.errors import InvalidClientError, RegistryStaleError
 from ecross_server.auth.registry import Registry
 from ecross_server.auth.service import PEPPER_CHANGES, AuthService
@@ -21,6 +22,8 @@ from ecross_server.kit.private_files import write_private_file
 from ecross_server.merchants import service as merchants
 from ecross_server.merchants.rules import Peppers, new_client_secret
 from ecross_server.merchants.service import IssuedCredential
+
+BY = Actor("operator:test", derive_keys("test", {"test": bytes(32)}))
 
 MakeService = Callable[..., AuthService]
 Register = Callable[..., IssuedCredential]
@@ -74,7 +77,7 @@ class TestChangingPeppers:
         with pytest.raises(InvalidClientError):
             service.check_credentials(credential.client.id, new_client_secret())
         with database.write() as session:
-            merchants.disable_merchant(session, "ACME")
+            merchants.disable_merchant(session, "ACME", by=BY)
         service.refresh()
         with pytest.raises(InvalidClientError):
             service.check_credentials(credential.client.id, credential.client_secret)
@@ -104,7 +107,7 @@ class TestChangingPeppers:
         assert opens(service, credential)
         with database.write() as session:
             if act == "revoke":
-                merchants.revoke_client(session, credential.client.id)
+                merchants.revoke_client(session, credential.client.id, by=BY)
             else:
                 session.execute(text("UPDATE secrets SET pepper_id = 'later'"))
         before = kept(database, credential)
@@ -248,7 +251,7 @@ class TestLaggingFile:
         assert opens(other, credential)
         other.change_peppers()
         if moment == "after":  # the secret is still known under the pepper that is gone
-            merchants.retire_pepper(database, pepper_file.path, credential.secret.pepper_id, now=utc_now())
+            merchants.retire_pepper(database, pepper_file.path, credential.secret.pepper_id, now=utc_now(), by=BY)
             service._peppers.take_changes()
 
         class Interrupted(dict[str, Any]):
@@ -268,7 +271,7 @@ class TestLaggingFile:
         self, service: AuthService, database: Database, lagging: tuple[IssuedCredential, Any], pepper_file: Any
     ) -> None:
         moved, fresh = lagging
-        merchants.retire_pepper(database, pepper_file.path, fresh["id"], now=utc_now(), force=True)
+        merchants.retire_pepper(database, pepper_file.path, fresh["id"], now=utc_now(), force=True, by=BY)
         service.refresh()
         with pytest.raises(InvalidClientError):
             service.check_credentials(moved.client.id, moved.client_secret)

@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from ecross_server.audit.rules import Actor, derive_keys
 from ecross_server.auth.errors import InvalidAccessTokenError
 from ecross_server.auth.registry import Registry
 from ecross_server.auth.service import AuthService
 from ecross_server.kit.database import Database
 from ecross_server.merchants import service as merchants
 from ecross_server.merchants.service import IssuedCredential
+
+BY = Actor("operator:test", derive_keys("test", {"test": bytes(32)}))
 
 MakeService = Callable[..., AuthService]
 Outage = Callable[[], AbstractContextManager[None]]
@@ -42,7 +45,7 @@ def test_changes_are_known_within_two_seconds(
     try:
         token = service.issue_access_token(credential.client.id, credential.client_secret).token
         with database.write() as session:
-            merchants.disable_merchant(session, "ACME")
+            merchants.disable_merchant(session, "ACME", by=BY)
         keys.write(keys.fresh(), *keys.keys)
 
         def is_refused() -> bool:
@@ -76,7 +79,7 @@ def test_it_survives_an_outage_and_reports_its_begin_and_end_once(
         assert eventually(lambda: len(reports()) > 1)
         assert service.registry.age_seconds < 1
         with database.write() as session:
-            merchants.revoke_client(session, credential.client.id)
+            merchants.revoke_client(session, credential.client.id, by=BY)
 
         def is_known() -> bool:
             client = service.registry.find(credential.client.id)
@@ -125,7 +128,7 @@ def test_it_ends_when_told_and_can_be_started_again(
     service.start()
     try:
         with database.write() as session:
-            merchants.disable_merchant(session, credential.client.merchant_id)
+            merchants.disable_merchant(session, credential.client.merchant_id, by=BY)
         assert eventually(lambda: not getattr(service.registry.find(credential.client.id), "is_active", True))
     finally:
         service.stop()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
+from ecross_server.audit.rules import Actor, derive_keys
 from ecross_server.auth.errors import RegistryStaleError
 from ecross_server.auth.registry import Registry
 from ecross_server.kit.clock import utc_now
@@ -16,6 +17,8 @@ from ecross_server.kit.database import Database, DatabaseAwayError
 from ecross_server.merchants import service as merchants
 from ecross_server.merchants.rules import Peppers
 from ecross_server.merchants.service import IssuedCredential, RegistrySecret
+
+BY = Actor("operator:test", derive_keys("test", {"test": bytes(32)}))
 
 Register = Callable[..., IssuedCredential]
 Outage = Callable[[], AbstractContextManager[None]]
@@ -78,8 +81,8 @@ def test_only_changes_are_read(
     assert len([sql for sql in statements if "registry_revision" in sql]) == 1
 
     with database.write() as session:
-        merchants.issue_credential(session, "ACME", peppers=peppers, now=utc_now())
-        merchants.revoke_client(session, acme.client.id)
+        merchants.issue_credential(session, "ACME", peppers=peppers, now=utc_now(), by=BY)
+        merchants.revoke_client(session, acme.client.id, by=BY)
     registry.refresh()
     assert len(registry) == 3
     assert registry.find(other.client.id) is kept
@@ -94,7 +97,7 @@ def test_a_change_that_was_rolled_back_never_shows(registry: Registry, register:
 
     def disable_and_fail() -> None:
         with database.write() as session:
-            merchants.disable_merchant(session, "ACME")
+            merchants.disable_merchant(session, "ACME", by=BY)
             raise ArithmeticError
 
     with pytest.raises(ArithmeticError):
@@ -111,7 +114,7 @@ def test_disabling_and_enabling_a_merchant_reach_all_its_clients(
 ) -> None:
     first = register("ACME")
     with database.write() as session:
-        second = merchants.issue_credential(session, "ACME", peppers=peppers, now=utc_now())
+        second = merchants.issue_credential(session, "ACME", peppers=peppers, now=utc_now(), by=BY)
     neighbour = register("OTHER")
     for act, is_active, epoch in (
         (merchants.disable_merchant, False, 2),
@@ -119,7 +122,7 @@ def test_disabling_and_enabling_a_merchant_reach_all_its_clients(
         (merchants.enable_merchant, True, 2),
     ):
         with database.write() as session:
-            act(session, "ACME")
+            act(session, "ACME", by=BY)
         registry.refresh()
         for client_id in (first.client.id, second.client.id):
             known = registry.find(client_id)
@@ -203,7 +206,7 @@ def test_refreshing_from_many_threads_at_once_loses_no_client(
     deadline = time.monotonic() + 1.0
     while time.monotonic() < deadline:
         with database.write() as session:
-            issued.append(merchants.issue_credential(session, "ACME", peppers=peppers, now=utc_now()).client.id)
+            issued.append(merchants.issue_credential(session, "ACME", peppers=peppers, now=utc_now(), by=BY).client.id)
     stop.set()
     for thread in threads:
         thread.join()

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from ecross_server.audit.rules import Actor, derive_keys
 from ecross_server.auth.errors import InvalidAccessTokenError, InvalidClientError, RegistryStaleError
 from ecross_server.auth.service import AuthService, Caller, IssuedToken
 from ecross_server.kit.clock import utc_now
@@ -27,6 +28,8 @@ from ecross_server.kit.private_files import UnsafeFileError, write_private_file
 from ecross_server.merchants import service as merchants
 from ecross_server.merchants.rules import Peppers, new_client_secret
 from ecross_server.merchants.service import IssuedCredential
+
+BY = Actor("operator:test", derive_keys("test", {"test": bytes(32)}))
 
 MakeService = Callable[..., AuthService]
 Register = Callable[..., IssuedCredential]
@@ -167,8 +170,8 @@ def failing(register: Register, database: Database, service: AuthService) -> Fai
     expired = register("EXPIRED", expires_in=timedelta(seconds=-1))
     expiring = register("EXPIRING", expires_in=timedelta(days=1))
     with database.write() as session:
-        merchants.disable_merchant(session, "DISABLED")
-        merchants.revoke_client(session, revoked.client.id)
+        merchants.disable_merchant(session, "DISABLED", by=BY)
+        merchants.revoke_client(session, revoked.client.id, by=BY)
         digest: bytes = session.get_one(merchants.Secret, acme.secret.id).digest
     service.refresh()
     return {
@@ -300,11 +303,11 @@ class TestAuthenticating:
         service.authenticate(issued.token)  # remembered as good
         with database.write() as session:
             if act == "revoke":
-                merchants.revoke_client(session, credential.client.id)
+                merchants.revoke_client(session, credential.client.id, by=BY)
             else:
-                merchants.disable_merchant(session, "ACME")
+                merchants.disable_merchant(session, "ACME", by=BY)
             if act == "disable and enable":
-                merchants.enable_merchant(session, "ACME")
+                merchants.enable_merchant(session, "ACME", by=BY)
         service.refresh()
         with pytest.raises(InvalidAccessTokenError) as refused:
             service.authenticate(issued.token)
@@ -333,9 +336,9 @@ class TestAuthenticating:
     ) -> None:
         with database.write() as session:
             if act == "revoke":
-                merchants.revoke_client(session, credential.client.id)
+                merchants.revoke_client(session, credential.client.id, by=BY)
             else:
-                merchants.disable_merchant(session, "ACME")
+                merchants.disable_merchant(session, "ACME", by=BY)
         service.refresh()
         with pytest.raises(InvalidAccessTokenError) as refused:
             service.authenticate(sign(epoch=2))

@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from ecross_server.app.assembly import Application
+from ecross_server.audit.rules import Actor, derive_keys
 from ecross_server.kit.database import Database
 from ecross_server.merchants import service as merchants
 from ecross_server.merchants.rules import new_client_secret
 from ecross_server.merchants.service import IssuedCredential
 from ecross_server.settings import Settings
+
+BY = Actor("operator:test", derive_keys("test", {"test": bytes(32)}))
 
 Register = Callable[..., IssuedCredential]
 
@@ -165,8 +168,8 @@ class TestWrongCredentials:
         other, disabled, revoked = register("OTHER"), register("DISABLED"), register("REVOKED")
         expired = register("EXPIRED", expires_in=timedelta(seconds=-1))
         with database.write() as session:
-            merchants.disable_merchant(session, "DISABLED")
-            merchants.revoke_client(session, revoked.client.id)
+            merchants.disable_merchant(session, "DISABLED", by=BY)
+            merchants.revoke_client(session, revoked.client.id, by=BY)
             digest = session.get_one(merchants.Secret, credential.secret.id).digest
         application.auth.refresh()
         return {
@@ -212,7 +215,7 @@ class TestWrongCredentials:
     ) -> None:
         for act, status in ((merchants.disable_merchant, 401), (merchants.enable_merchant, 200)):
             with database.write() as session:
-                act(session, "ACME")
+                act(session, "ACME", by=BY)
             application.auth.refresh()
             assert client.post("/token", json=body_of(credential)).status_code == status
 

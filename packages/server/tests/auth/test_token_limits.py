@@ -9,10 +9,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from ecross_server.app.assembly import Application
+from ecross_server.audit.rules import Actor, derive_keys
 from ecross_server.auth.limits import shared as shared_budgets
 from ecross_server.merchants import service as merchants
 from ecross_server.merchants.service import IssuedCredential
 from ecross_server.settings import Settings
+
+BY = Actor("operator:test", derive_keys("test", {"test": bytes(32)}))
 
 Start = Callable[..., "Caller"]
 
@@ -191,7 +194,7 @@ def test_a_disabled_merchant_with_the_right_secret_counts_as_a_failure(
     start: Start, credential: IssuedCredential, database: Any
 ) -> None:
     with database.write() as session:
-        merchants.disable_merchant(session, "ACME")
+        merchants.disable_merchant(session, "ACME", by=BY)
     caller = start()
     good = (credential.client.id, credential.client_secret)
     assert caller.statuses(12, *good) == [401] * 10 + [429] * 2

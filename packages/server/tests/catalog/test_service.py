@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from ecross_server.audit.rules import Actor, derive_keys
 from ecross_server.catalog import service
 from ecross_server.catalog.rules import SkuDraft
 from ecross_server.catalog.schemas import read_sku
@@ -24,6 +25,8 @@ from ecross_server.kit.database import Database
 from ecross_server.kit.errors import InvalidInputError
 from ecross_server.kit.page_tokens import InvalidPageTokenError, PageTokens
 from ecross_server.merchants import service as merchants
+
+BY = Actor("operator:test", derive_keys("test", {"test": bytes(32)}))
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 TOKENS = PageTokens([b"k" * 32])
@@ -36,7 +39,7 @@ Save = Callable[..., None]
 def _merchants(database: Database) -> None:
     with database.write() as session:
         for merchant_id in ("ACME", "OTHER"):
-            merchants.register_merchant(session, merchant_id, merchant_id, now=NOW)
+            merchants.register_merchant(session, merchant_id, merchant_id, now=NOW, by=BY)
 
 
 def page(

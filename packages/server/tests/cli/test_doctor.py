@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ecross_server import migrations
 from ecross_server.settings import Settings, variable
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def test_all_is_in_order_on_either_database(cli: Cli, prepared: Settings, regist
     assert [(check["name"], check["status"]) for check in out["checks"]] == [
         ("data folder", "ok"), ("signing keys", "ok"), ("peppers", "ok"), ("database", "ok"), ("limits", "ok"),
     ]  # fmt: skip
-    assert out["checks"][3]["detail"] == f"{backend}, schema 0001"
+    assert out["checks"][3]["detail"] == f"{backend}, schema {migrations.REVISIONS[-1]}"
 
 
 def test_shows_every_setting_with_its_source(

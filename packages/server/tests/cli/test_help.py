@@ -24,7 +24,7 @@ COMMANDS = dict(walk(get_command(app)))
 
 def test_the_commands_are_those_of_the_interface() -> None:
     groups = {path for path, command in COMMANDS.items() if hasattr(command, "commands")}
-    assert groups == {(), ("merchants",), ("credentials",), ("keys",), ("peppers",), ("skus",)}
+    assert groups == {(), ("merchants",), ("credentials",), ("keys",), ("peppers",), ("skus",), ("audit",)}
     assert set(COMMANDS) - groups == {
         ("serve",), ("migrate",), ("doctor",), ("openapi",),
         *(("merchants", verb) for verb in ("register", "list", "show", "disable", "enable")),
@@ -32,6 +32,7 @@ def test_the_commands_are_those_of_the_interface() -> None:
         *(("keys", verb) for verb in ("list", "rotate", "export")),
         *(("peppers", verb) for verb in ("list", "rotate", "retire")),
         ("skus", "import"),
+        *(("audit", verb) for verb in ("list", "verify", "export")),
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from ecross_server.audit.rules import Actor, derive_keys
 from ecross_server.kit.clock import rfc3339
 from ecross_server.kit.database import Database
 from ecross_server.kit.private_files import UnsafeFileError, write_private_file
@@ -22,6 +23,8 @@ from ecross_server.merchants.models import Client, Secret
 from ecross_server.merchants.rules import Peppers, new_peppers
 from ecross_server.merchants.service import IssuedCredential, PepperUse
 from ecross_server.settings import Settings
+
+BY = Actor("operator:test", derive_keys("test", {"test": bytes(32)}))
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -104,7 +107,7 @@ class TestListing:
         register("OVER", expires_in=timedelta(milliseconds=1))
         gone = register("GONE").client.id
         with database.write() as session:
-            service.revoke_client(session, gone)
+            service.revoke_client(session, gone, by=BY)
         service.rotate_peppers(path, now=NOW)
         now = datetime.now(UTC) + timedelta(seconds=1)
         assert [(pepper.status, pepper.secrets) for pepper in listed(database, path, now)] == [
@@ -133,21 +136,21 @@ class TestRetiring:
         service.rotate_peppers(path, now=NOW)
         before = path.read_bytes()
         with pytest.raises(PepperInUseError, match=r"^1 live secret is still kept under this pepper"):
-            service.retire_pepper(database, path, old, now=NOW)
+            service.retire_pepper(database, path, old, now=NOW, by=BY)
         register("BETA")
         with pytest.raises(PepperInUseError, match=r"^2 live secrets are still kept"):
-            service.retire_pepper(database, path, old, now=NOW)
+            service.retire_pepper(database, path, old, now=NOW, by=BY)
         assert path.read_bytes() == before
         assert set(statuses(database).values()) == {"active"}
 
     def test_one_that_nothing_needs_is_gone_for_good(self, database: Database, path: Path) -> None:
         (old,) = entries(path)
         made = service.rotate_peppers(path, now=NOW)
-        retired = service.retire_pepper(database, path, old["id"], now=NOW)
+        retired = service.retire_pepper(database, path, old["id"], now=NOW, by=BY)
         assert (retired.pepper_id, retired.status, retired.secrets) == (old["id"], "retired", 0)
         assert [entry["id"] for entry in entries(path)] == [made.pepper_id]
         with pytest.raises(PepperNotFoundError):
-            service.retire_pepper(database, path, old["id"], now=NOW)
+            service.retire_pepper(database, path, old["id"], now=NOW, by=BY)
 
     def test_what_has_run_out_under_it_ends_so_that_nothing_names_the_pepper_any_more(
         self, database: Database, path: Path, register: Register
@@ -157,7 +160,7 @@ class TestRetiring:
         with database.read() as session:
             revision, _ = service.read_registry_changes(session, 0)
         now = datetime.now(UTC) + timedelta(seconds=1)
-        service.retire_pepper(database, path, over.secret.pepper_id, now=now)
+        service.retire_pepper(database, path, over.secret.pepper_id, now=now, by=BY)
         assert statuses(database) == {over.secret.id: "expired"}
         with database.read() as session:
             _, changed = service.read_registry_changes(session, revision)
@@ -170,9 +173,9 @@ class TestRetiring:
         lost = [register(f"LOST_{number}") for number in range(5)]
         service.rotate_peppers(path, now=NOW)
         with database.write() as session:
-            service.register_merchant(session, "KEPT", "Kept", now=NOW)
-            kept = service.issue_credential(session, "KEPT", peppers=service.load_peppers(path), now=NOW)
-        retired = service.retire_pepper(database, path, lost[0].secret.pepper_id, now=NOW, force=True)
+            service.register_merchant(session, "KEPT", "Kept", now=NOW, by=BY)
+            kept = service.issue_credential(session, "KEPT", peppers=service.load_peppers(path), now=NOW, by=BY)
+        retired = service.retire_pepper(database, path, lost[0].secret.pepper_id, now=NOW, force=True, by=BY)
         assert (retired.status, retired.secrets) == ("retired", 5)
         assert statuses(database) == {
             **{issued.secret.id: "revoked" for issued in lost}, kept.secret.id: "active",
@@ -186,12 +189,12 @@ class TestRetiring:
         (old,) = entries(path)
         for force in (False, True):
             with pytest.raises(PepperInUseError, match="ecross-server peppers rotate"):
-                service.retire_pepper(database, path, old["id"], now=NOW, force=force)
+                service.retire_pepper(database, path, old["id"], now=NOW, force=force, by=BY)
 
     def test_one_that_has_not_started_can_be_called_off(self, database: Database, path: Path) -> None:
         before = entries(path)
         made = service.rotate_peppers(path, now=NOW, starts_in=timedelta(hours=1))
-        service.retire_pepper(database, path, made.pepper_id, now=NOW)
+        service.retire_pepper(database, path, made.pepper_id, now=NOW, by=BY)
         assert entries(path) == before
 
     def test_one_that_the_file_has_lost_is_given_up_by_force_alone(
@@ -200,8 +203,8 @@ class TestRetiring:
         write_private_file(path, new_peppers(NOW))
         before = path.read_bytes()
         with pytest.raises(PepperInUseError):
-            service.retire_pepper(database, path, credential.secret.pepper_id, now=NOW)
-        retired = service.retire_pepper(database, path, credential.secret.pepper_id, now=NOW, force=True)
+            service.retire_pepper(database, path, credential.secret.pepper_id, now=NOW, by=BY)
+        retired = service.retire_pepper(database, path, credential.secret.pepper_id, now=NOW, force=True, by=BY)
         assert (retired.pepper_id, retired.status, retired.secrets) == (credential.secret.pepper_id, "retired", 1)
         assert path.read_bytes() == before
         assert len(listed(database, path)) == 1
@@ -209,7 +212,7 @@ class TestRetiring:
     def test_an_unknown_one_is_not_found_and_not_repeated(self, database: Database, path: Path) -> None:
         value = entries(path)[0]["value"]
         with pytest.raises(PepperNotFoundError) as caught:
-            service.retire_pepper(database, path, value, now=NOW)
+            service.retire_pepper(database, path, value, now=NOW, by=BY)
         assert value not in caught.value.message
 
 
@@ -219,7 +222,7 @@ def test_only_what_is_as_it_was_read_comes_under_another_pepper(
     same, changed, ended = register("SAME"), register("CHANGED"), register("ENDED")
     with database.write() as session:
         session.execute(update(Secret).where(Secret.id == changed.secret.id).values(digest=b"x" * 32))
-        service.revoke_client(session, ended.client.id)
+        service.revoke_client(session, ended.client.id, by=BY)
     with database.write() as session:
         service.change_peppers(
             session,

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ecross_server.audit.rules import Actor, derive_keys
 from ecross_server.kit.database import Database
 from ecross_server.merchants import service
 from ecross_server.merchants.rules import Peppers
@@ -21,6 +22,8 @@ from ecross_server.merchants.schemas import (
 )
 from ecross_server.merchants.service import Client, IssuedCredential, Merchant
 
+BY = Actor("operator:test", derive_keys("test", {"test": bytes(32)}))
+
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 SHOWN = "2026-01-02T03:04:05.678Z"
 MERCHANT = {"merchantId": "ACME", "name": "Acme", "status": "active", "createdAt": SHOWN}
@@ -32,8 +35,8 @@ def wire(model: BaseModel) -> Any:
 
 def issued(database: Database, peppers: Peppers, **options: Any) -> tuple[Merchant, IssuedCredential]:
     with database.write() as session:
-        merchant = service.register_merchant(session, "ACME", "Acme", now=NOW)
-        return merchant, service.issue_credential(session, "ACME", peppers=peppers, now=NOW, **options)
+        merchant = service.register_merchant(session, "ACME", "Acme", now=NOW, by=BY)
+        return merchant, service.issue_credential(session, "ACME", peppers=peppers, now=NOW, **options, by=BY)
 
 
 def secret_of(credential: IssuedCredential, **others: Any) -> dict[str, Any]:
@@ -121,6 +124,6 @@ def test_a_secret_that_has_run_out_is_shown_as_expired(database: Database, peppe
 def test_a_revoked_secret_stays_shown_as_revoked(database: Database, peppers: Peppers) -> None:
     _, credential = issued(database, peppers, expires_in=timedelta(days=1))
     with database.write() as session:
-        client = service.revoke_client(session, credential.client.id)
+        client = service.revoke_client(session, credential.client.id, by=BY)
     assert status_at(client, NOW) == status_at(client, NOW + timedelta(days=2)) == "revoked"
     assert wire(ClientOut.of(client, NOW))["status"] == "revoked"

@@ -8,12 +8,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYetError
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select, update
 
+from ecross_server.audit.rules import Actor, TokenEvent, derive_keys
+from ecross_server.audit.service import RecordFilter, list_records, verify
+from ecross_server.audit.tasks import AuditRecorder
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Base, Database
 from ecross_server.kit.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
@@ -28,6 +32,8 @@ from ecross_server.merchants.errors import (
 from ecross_server.merchants.models import Client, Merchant, RegistryRevision, Secret
 from ecross_server.merchants.rules import Peppers, is_client_secret, new_peppers
 from ecross_server.merchants.service import IssuedCredential, RegistryClient, RegistrySecret
+
+BY = Actor("operator:test", derive_keys("test", {"test": bytes(32)}))
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 SHORT, LONG = 0.2, 20.0
@@ -56,23 +62,23 @@ def changes(database: Database, since: int) -> tuple[int, dict[str, RegistryClie
 
 def disable(database: Database, merchant_id: str = "ACME") -> None:
     with database.write() as session:
-        service.disable_merchant(session, merchant_id)
+        service.disable_merchant(session, merchant_id, by=BY)
 
 
 def enable(database: Database, merchant_id: str = "ACME") -> None:
     with database.write() as session:
-        service.enable_merchant(session, merchant_id)
+        service.enable_merchant(session, merchant_id, by=BY)
 
 
 def issue(database: Database, peppers: Peppers, **options: Any) -> IssuedCredential:
     with database.write() as session:
-        return service.issue_credential(session, "ACME", peppers=peppers, now=NOW, **options)
+        return service.issue_credential(session, "ACME", peppers=peppers, now=NOW, **options, by=BY)
 
 
 class TestRegister:
     def test_a_registered_merchant_is_active_and_has_no_credentials(self, database: Database) -> None:
         with database.write() as session:
-            made = service.register_merchant(session, "ACME", "Acme & Söhne", now=NOW)
+            made = service.register_merchant(session, "ACME", "Acme & Söhne", now=NOW, by=BY)
         assert (made.id, made.name, made.status, made.created_at) == ("ACME", "Acme & Söhne", "active", NOW)
         with database.read() as session:
             shown, clients = service.show_merchant(session, "ACME")
@@ -81,12 +87,12 @@ class TestRegister:
 
     def test_registering_twice_is_refused_and_changes_nothing(self, database: Database) -> None:
         with database.write() as session:
-            service.register_merchant(session, "ACME", "First", now=NOW)
+            service.register_merchant(session, "ACME", "First", now=NOW, by=BY)
         with (
             pytest.raises(MerchantExistsError, match="ACME is registered already") as caught,
             database.write() as session,
         ):
-            service.register_merchant(session, "ACME", "Second", now=NOW)
+            service.register_merchant(session, "ACME", "Second", now=NOW, by=BY)
         assert isinstance(caught.value, ConflictError)
         assert caught.value.code == "merchant_exists"
         with database.read() as session:
@@ -97,7 +103,7 @@ class TestRegister:
     )
     def test_an_id_or_name_of_another_form_is_refused(self, database: Database, merchant_id: str, name: str) -> None:
         with pytest.raises(InvalidInputError), database.write() as session:
-            service.register_merchant(session, merchant_id, name, now=NOW)
+            service.register_merchant(session, merchant_id, name, now=NOW, by=BY)
         with database.read() as session:
             assert service.list_merchants(session) == []
 
@@ -108,7 +114,7 @@ class TestRegister:
             barrier.wait()
             try:
                 with database.write() as session:
-                    service.register_merchant(session, "ACME", name, now=NOW)
+                    service.register_merchant(session, "ACME", name, now=NOW, by=BY)
             except MerchantExistsError:
                 return "refused"
             return name
@@ -126,11 +132,11 @@ class TestRegister:
     def test_who_waits_for_another_who_registers_the_same_id_is_refused(self, database: Database) -> None:
         def register() -> None:
             with database.write() as session:
-                service.register_merchant(session, "ACME", "Late", now=NOW)
+                service.register_merchant(session, "ACME", "Late", now=NOW, by=BY)
 
         with ThreadPoolExecutor(1) as pool:
             with database.write() as session:
-                service.register_merchant(session, "ACME", "Early", now=NOW)
+                service.register_merchant(session, "ACME", "Early", now=NOW, by=BY)
                 late = pool.submit(register)
                 with pytest.raises(NotYetError):
                     late.result(SHORT)
@@ -141,7 +147,7 @@ class TestRegister:
     def test_merchants_are_listed_by_their_ids(self, database: Database) -> None:
         with database.write() as session:
             for merchant_id in ("BA", "ACA", "AB"):
-                service.register_merchant(session, merchant_id, "Name", now=NOW)
+                service.register_merchant(session, merchant_id, "Name", now=NOW, by=BY)
         with database.read() as session:
             assert [merchant.id for merchant in service.list_merchants(session)] == ["AB", "ACA", "BA"]
 
@@ -237,7 +243,7 @@ class TestIssue:
     def test_who_issues_while_another_disables_is_refused(self, database: Database, peppers: Peppers) -> None:
         with ThreadPoolExecutor(1) as pool:
             with database.write() as session:
-                service.disable_merchant(session, "ACME")
+                service.disable_merchant(session, "ACME", by=BY)
                 late = pool.submit(issue, database, peppers)
                 with pytest.raises(NotYetError):
                     late.result(SHORT)
@@ -250,7 +256,7 @@ class TestIssue:
     ) -> None:
         with ThreadPoolExecutor(1) as pool:
             with database.write() as session:
-                issued = service.issue_credential(session, "ACME", peppers=peppers, now=NOW)
+                issued = service.issue_credential(session, "ACME", peppers=peppers, now=NOW, by=BY)
                 late = pool.submit(disable, database)
                 with pytest.raises(NotYetError):
                     late.result(SHORT)
@@ -293,7 +299,7 @@ class TestIssue:
                 seen, _ = service.show_merchant(session, "ACME")
                 disable(database)
                 assert seen.status == "active"  # what this session still holds
-                service.issue_credential(session, "ACME", peppers=peppers, now=NOW)
+                service.issue_credential(session, "ACME", peppers=peppers, now=NOW, by=BY)
 
         with pytest.raises(MerchantDisabledError):
             issue_late()
@@ -301,18 +307,18 @@ class TestIssue:
         with database.write() as session:
             _, (seen,) = service.show_merchant(session, "ACME")
             with database.write() as other:
-                service.revoke_client(other, credential.client.id)
+                service.revoke_client(other, credential.client.id, by=BY)
             assert seen.epoch == 2
-            service.disable_merchant(session, "ACME")
+            service.disable_merchant(session, "ACME", by=BY)
         assert client_of(database, credential.client.id).epoch == 4
         enable(database)
         second = issue(database, peppers).client.id
         with database.write() as session:
             client = session.get_one(Client, second)
             with database.write() as other:
-                service.disable_merchant(other, "ACME")
+                service.disable_merchant(other, "ACME", by=BY)
             assert client.epoch == 1
-            service.revoke_client(session, second)
+            service.revoke_client(session, second, by=BY)
         assert client_of(database, second).epoch == 3
 
 
@@ -324,7 +330,7 @@ class TestDisableAndEnable:
         other = register("OTHER").client.id
         before = revision_of(database)
         with database.write() as session:
-            merchant = service.disable_merchant(session, "ACME")
+            merchant = service.disable_merchant(session, "ACME", by=BY)
         assert (merchant.id, merchant.status) == ("ACME", "disabled")
         revision, changed = changes(database, before)
         assert revision == before + 1
@@ -348,7 +354,7 @@ class TestDisableAndEnable:
         disable(database)
         before = revision_of(database)
         with database.write() as session:
-            merchant = service.enable_merchant(session, "ACME")
+            merchant = service.enable_merchant(session, "ACME", by=BY)
         assert (merchant.id, merchant.status) == ("ACME", "active")
         revision, changed = changes(database, before)
         assert revision == before + 1
@@ -375,20 +381,25 @@ class TestDisableAndEnable:
         self, database: Database, credential: IssuedCredential
     ) -> None:
         with database.write() as session:
-            service.disable_merchant(session, "ACME")
-            service.enable_merchant(session, "ACME")
+            service.disable_merchant(session, "ACME", by=BY)
+            service.enable_merchant(session, "ACME", by=BY)
         _, clients = changes(database, 0)
         assert (clients[credential.client.id].is_active, clients[credential.client.id].epoch) == (True, 2)
 
     def test_enabling_revives_no_revoked_client(self, database: Database, credential: IssuedCredential) -> None:
         with database.write() as session:
-            service.revoke_client(session, credential.client.id)
+            service.revoke_client(session, credential.client.id, by=BY)
         disable(database)
         enable(database)
         client = changes(database, 0)[1][credential.client.id]
         assert (client.is_active, client.secrets, client.epoch) == (False, (), 3)
 
-    @pytest.mark.parametrize("act", [service.disable_merchant, service.enable_merchant, service.show_merchant])
+    @pytest.mark.parametrize(
+        "act",
+        [
+            partial(service.disable_merchant, by=BY), partial(service.enable_merchant, by=BY), service.show_merchant
+        ],
+    )  # fmt: skip
     @pytest.mark.usefixtures("credential")
     def test_an_unknown_merchant_is_not_found(self, database: Database, act: Callable[..., Any]) -> None:
         before = revision_of(database)
@@ -411,7 +422,7 @@ class TestRevoke:
             )  # fmt: skip
         before = revision_of(database)
         with database.write() as session:
-            client = service.revoke_client(session, credential.client.id)
+            client = service.revoke_client(session, credential.client.id, by=BY)
         assert (client.id, client.status, client.epoch) == (credential.client.id, "revoked", 2)
         assert [secret.status for secret in client.secrets] == ["revoked", "revoked"]
         revision, changed = changes(database, before)
@@ -423,10 +434,10 @@ class TestRevoke:
 
     def test_revoking_twice_changes_nothing_more(self, database: Database, credential: IssuedCredential) -> None:
         with database.write() as session:
-            service.revoke_client(session, credential.client.id)
+            service.revoke_client(session, credential.client.id, by=BY)
         before = revision_of(database)
         with database.write() as session:
-            client = service.revoke_client(session, credential.client.id)
+            client = service.revoke_client(session, credential.client.id, by=BY)
         assert (client.status, client.epoch) == ("revoked", 2)
         assert changes(database, before)[1] == {}
 
@@ -435,7 +446,7 @@ class TestRevoke:
         self, database: Database, credential: IssuedCredential, client_id: str
     ) -> None:
         with pytest.raises(ClientNotFoundError) as caught, database.write() as session:
-            service.revoke_client(session, client_id)
+            service.revoke_client(session, client_id, by=BY)
         assert isinstance(caught.value, NotFoundError)
         assert caught.value.code == "client_not_found"
         assert client_of(database, credential.client.id).status == "active"
@@ -465,9 +476,11 @@ class TestList:
 
     def test_clients_are_listed_by_age(self, database: Database, peppers: Peppers) -> None:
         with database.write() as session:
-            service.register_merchant(session, "ACME", "Acme", now=NOW)
+            service.register_merchant(session, "ACME", "Acme", now=NOW, by=BY)
             made = [
-                service.issue_credential(session, "ACME", peppers=peppers, now=NOW + timedelta(days=days)).client.id
+                service.issue_credential(
+                    session, "ACME", peppers=peppers, now=NOW + timedelta(days=days), by=BY
+                ).client.id
                 for days in (3, 1, 2)
             ]
         with database.read() as session:
@@ -550,7 +563,7 @@ class TestRegistryChanges:
                 issued = issue(database, peppers)
                 if number % 2:
                     with database.write() as session:
-                        service.revoke_client(session, issued.client.id)
+                        service.revoke_client(session, issued.client.id, by=BY)
                 if number % 3 == 0:
                     disable(database)
                     enable(database)
@@ -580,7 +593,7 @@ class TestRegistryChanges:
 
         def fail() -> None:
             with database.write() as session:
-                service.revoke_client(session, credential.client.id)
+                service.revoke_client(session, credential.client.id, by=BY)
                 session.flush()
                 raise ZeroDivisionError
 
@@ -610,3 +623,117 @@ class TestPeppers:
     def test_a_missing_file_is_told(self, tmp_path: Path) -> None:
         with pytest.raises(UnavailableError, match="cannot be read"):
             service.load_peppers(tmp_path / "peppers.json")
+
+
+def use(issued: IssuedCredential, at: float, address: str = "203.0.113.7", **fields: Any) -> TokenEvent:
+    event = TokenEvent(at, "issued", issued.client.id, "ACME", address, "r", issued.secret.id, "t", None)
+    return event._replace(**fields)
+
+
+class TestLastUses:
+    def last_use(self, database: Database, issued: IssuedCredential) -> tuple[datetime | None, str | None]:
+        [secret] = client_of(database, issued.client.id).secrets
+        return secret.last_used_at, secret.last_used_address
+
+    def note(self, database: Database, *uses: TokenEvent) -> None:
+        with database.write() as session:
+            service.note_secret_uses(session, uses)
+
+    def test_the_newest_use_of_each_secret_is_kept_and_no_registry_reads_again(
+        self, database: Database, register: Register
+    ) -> None:
+        first, second = register("FIRST"), register("SECOND")
+        before = revision_of(database)
+        at = NOW.timestamp()
+        self.note(
+            database, use(first, at, "::1"), use(second, at), use(first, at + 2, "::2"), use(first, at + 1, "::3")
+        )
+        assert self.last_use(database, first) == (NOW + timedelta(seconds=2), "::2")
+        assert self.last_use(database, second) == (NOW, "203.0.113.7")
+        assert revision_of(database) == before
+
+    def test_it_never_goes_back(self, database: Database, credential: IssuedCredential) -> None:
+        self.note(database, use(credential, NOW.timestamp(), "::1"))
+        self.note(database, use(credential, NOW.timestamp() - 1, "::2"))
+        assert self.last_use(database, credential) == (NOW, "::1")
+
+    def test_what_names_no_secret_changes_nothing(self, database: Database, credential: IssuedCredential) -> None:
+        self.note(database)
+        self.note(database, use(credential, 1.0, secret_id=None), use(credential, 1.0, secret_id="sec_unknown"))
+        assert self.last_use(database, credential) == (None, None)
+
+    def test_an_address_that_is_too_long_is_cut(self, database: Database, credential: IssuedCredential) -> None:
+        self.note(database, use(credential, NOW.timestamp(), "x" * 100))
+        assert self.last_use(database, credential) == (NOW, "x" * 64)
+
+    def test_acts_and_recorders_at_once_never_wait_for_each_other_in_a_circle(
+        self, database: Database, register: Register
+    ) -> None:
+        issued = [register(f"M{number}") for number in range(4)]
+        recorders = [AuditRecorder(database, keys=BY.keys, subscribers=[service.note_secret_uses]) for _ in range(2)]
+        for recorder in recorders:
+            recorder.start()
+        barrier = threading.Barrier(4)
+
+        def act(order: list[IssuedCredential]) -> None:
+            barrier.wait()
+            for _ in range(5):
+                with database.write() as session:
+                    for each in order:
+                        service.disable_merchant(session, each.client.merchant_id, by=BY)
+                        service.enable_merchant(session, each.client.merchant_id, by=BY)
+
+        def tell(recorder: AuditRecorder, order: list[IssuedCredential]) -> None:
+            barrier.wait()
+            for turn in range(2000):
+                recorder.record(use(order[turn % 4], NOW.timestamp() + turn))
+
+        with ThreadPoolExecutor(4) as pool:
+            orders = (issued, issued[::-1])
+            done = [pool.submit(act, order) for order in orders]
+            done += [pool.submit(tell, recorder, order) for recorder, order in zip(recorders, orders, strict=True)]
+            for future in done:
+                future.result(LONG)
+        for recorder in recorders:
+            recorder.stop(LONG)
+        with database.read() as session:
+            assert verify(session, BY.keys).reason is None
+            kept = list(list_records(session, RecordFilter(outcome="issued")))
+        assert len(kept) == 4000
+        assert [recorder.lost for recorder in recorders] == [0, 0]
+        for each in issued:
+            at, _ = self.last_use(database, each)
+            assert at is not None
+            assert at >= NOW + timedelta(seconds=1996)
+
+
+class TestAudit:
+    def test_each_act_is_recorded_with_who_did_it(self, database: Database, peppers: Peppers) -> None:
+        with database.write() as session:
+            service.register_merchant(session, "ACME", "Acme", now=NOW, by=BY)
+        issued = issue(database, peppers, label="ERP")
+        plain = issue(database, peppers)
+        for _ in range(2):
+            disable(database)
+        for _ in range(2):
+            enable(database)
+        for _ in range(2):
+            with database.write() as session:
+                service.revoke_client(session, issued.client.id, by=BY)
+        with database.read() as session:
+            records = [record.draft for record in list_records(session, RecordFilter())]
+        assert {record.actor for record in records} == {"operator:test"}
+        assert {record.merchant_id for record in records} == {"ACME"}
+        found = [(record.action, record.client_id, record.outcome, record.details) for record in records]
+        assert found == [
+            ("merchants.register", None, "done", '{"name":"Acme"}'),
+            ("credentials.issue", issued.client.id, "done", '{"label":"ERP"}'),
+            ("credentials.issue", plain.client.id, "done", None),
+            ("merchants.disable", None, "done", None),
+            ("merchants.disable", None, "unchanged", None),
+            ("merchants.enable", None, "done", None),
+            ("merchants.enable", None, "unchanged", None),
+            ("credentials.revoke", issued.client.id, "done", None),
+            ("credentials.revoke", issued.client.id, "unchanged", None),
+        ]
+        assert [record.secret_id for record in records[1:3]] == [issued.secret.id, plain.secret.id]

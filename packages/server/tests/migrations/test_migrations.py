@@ -20,7 +20,8 @@ from ecross_server.kit.database import Base, Database, DatabaseAwayError
 from ecross_server.kit.errors import ConflictError
 
 FOLDER = Path(migrations.__file__).parent
-TABLES = {"merchants", "clients", "secrets", "registry_revision", "skus"}
+AUDIT_TABLES = {"audit_records", "audit_batches", "audit_marks"}
+TABLES = {"merchants", "clients", "secrets", "registry_revision", "skus"} | AUDIT_TABLES
 SHORT, LONG = 0.2, 20.0
 
 
@@ -74,12 +75,25 @@ def test_up_down_and_up_again(own: Database) -> None:
     assert migrations.current_revision(own) == migrations.REVISIONS[-1]
     assert tables(own) == TABLES
     migrations.require_current_schema(own)
-    migrations.downgrade(own)
-    assert migrations.current_revision(own) == [None, *migrations.REVISIONS][-2]
-    assert tables(own) < TABLES
+    for before in reversed([None, *migrations.REVISIONS[:-1]]):
+        migrations.downgrade(own)
+        assert migrations.current_revision(own) == before
+        assert tables(own) < TABLES
+    assert tables(own) == set()
     migrations.upgrade(own)
     assert migrations.current_revision(own) == migrations.REVISIONS[-1]
     migrations.check(own)
+
+
+def test_the_audit_trail_is_only_added_and_begins_unwritten(own: Database) -> None:
+    migrations.upgrade(own)
+    with own.read() as session:
+        marks = session.execute(text("SELECT name, number, seq, hash, mac FROM audit_marks ORDER BY name")).all()
+    assert [(name, number, seq, bytes(kept), bytes(mac)) for name, number, seq, kept, mac in marks] == [
+        ("anchor", 0, 0, bytes(32), b""), ("head", 0, 0, bytes(32), b""),
+    ]  # fmt: skip
+    migrations.downgrade(own)
+    assert tables(own) == TABLES - AUDIT_TABLES
 
 
 def test_the_migrated_schema_is_that_of_the_code(own: Database) -> None:
@@ -114,7 +128,8 @@ def test_a_database_with_rows_goes_down(own: Database) -> None:
         session.execute(
             text("INSERT INTO clients VALUES ('c', 'ACME', 'active', 'merchant', 1, 1, '2026-01-01 00:00:00.000000')")
         )
-    migrations.downgrade(own)
+    for _ in migrations.REVISIONS:
+        migrations.downgrade(own)
     assert tables(own) == set()
 
 
@@ -145,7 +160,8 @@ def test_an_outdated_schema_is_refused_with_the_remedy(own: Database) -> None:
 
 def test_a_table_of_revisions_without_a_row_counts_as_empty(own: Database) -> None:
     migrations.upgrade(own)
-    migrations.downgrade(own)
+    for _ in migrations.REVISIONS:
+        migrations.downgrade(own)
     assert migrations.current_revision(own) is None
 
 

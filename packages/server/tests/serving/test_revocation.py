@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
+from ecross_server.audit.rules import Actor, derive_keys
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database
 from ecross_server.merchants import service
 from ecross_server.merchants.service import IssuedCredential
+
+BY = Actor("operator:test", derive_keys("test", {"test": bytes(32)}))
 
 if TYPE_CHECKING:
     from conftest import ServerProcess, StartServer
@@ -38,7 +41,7 @@ def served_database(server: ServerProcess) -> Iterator[Database]:
 def issue(server: ServerProcess, database: Database) -> IssuedCredential:
     peppers = service.load_peppers(server.data_dir / "peppers.json")
     with database.write() as session:
-        return service.issue_credential(session, "ACME", peppers=peppers, now=utc_now())
+        return service.issue_credential(session, "ACME", peppers=peppers, now=utc_now(), by=BY)
 
 
 def token_answers(server: ServerProcess, issued: IssuedCredential) -> list[httpx2.Response]:
@@ -62,7 +65,7 @@ def test_registering_disabling_enabling_and_revoking_reach_every_process(
     server: ServerProcess, served_database: Database
 ) -> None:
     with served_database.write() as session:
-        service.register_merchant(session, "ACME", "Acme", now=utc_now())
+        service.register_merchant(session, "ACME", "Acme", now=utc_now(), by=BY)
     first, second = issue(server, served_database), issue(server, served_database)
     wait_since(time.monotonic(), NEW_TOKENS_SECONDS)
     answers = token_answers(server, first)
@@ -72,7 +75,7 @@ def test_registering_disabling_enabling_and_revoking_reach_every_process(
     assert skus_answers(server, token) == [200] * MANY  # whichever process signed it
 
     with served_database.write() as session:
-        service.disable_merchant(session, "ACME")
+        service.disable_merchant(session, "ACME", by=BY)
     disabled_at = time.monotonic()
     wait_since(disabled_at, NEW_TOKENS_SECONDS)
     refused = token_answers(server, first)
@@ -82,7 +85,7 @@ def test_registering_disabling_enabling_and_revoking_reach_every_process(
     assert skus_answers(server, token) == [401] * MANY
 
     with served_database.write() as session:
-        service.enable_merchant(session, "ACME")
+        service.enable_merchant(session, "ACME", by=BY)
     wait_since(time.monotonic(), NEW_TOKENS_SECONDS)
     answers = token_answers(server, first)
     assert statuses(answers) == [200] * MANY
@@ -92,7 +95,7 @@ def test_registering_disabling_enabling_and_revoking_reach_every_process(
 
     live = token_answers(server, second)[0].json()["token"]
     with served_database.write() as session:
-        service.revoke_client(session, first.client.id)
+        service.revoke_client(session, first.client.id, by=BY)
     revoked_at = time.monotonic()
     wait_since(revoked_at, NEW_TOKENS_SECONDS)
     assert statuses(token_answers(server, first)) == [401] * MANY

@@ -34,6 +34,7 @@ DEFAULTS: dict[str, Any] = {
     "trusted_proxies": (),
     "tls_cert_file": None,
     "tls_key_file": None,
+    "audit_retention_days": 400,
     "page_size": 100,
     "log_format": "auto",
     "log_level": "info",
@@ -61,6 +62,7 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "token_global_limit": ("5/day", "5/day"),
     "limits_mode": ("observe", "observe"),
     "trusted_proxies": ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1")),
+    "audit_retention_days": ("0", 0),
     "page_size": ("1000", 1000),
     "log_format": ("json", "json"),
     "log_level": ("error", "error"),
@@ -84,6 +86,7 @@ WRONG_VALUES: dict[str, list[str]] = {
     "token_global_limit": ["topsecret"],
     "limits_mode": ["topsecret"],
     "trusted_proxies": ["10.0.0.0/33", "proxy.example", "10.0.0.1,topsecret"],
+    "audit_retention_days": ["-1", "36501", "topsecret"],
     "page_size": ["0", "1001", "topsecret"],
     "log_format": ["topsecret"],
     "log_level": ["INFO", "topsecret"],
@@ -132,6 +135,7 @@ class TestDefaults:
         assert settings.data_dir == folder
         assert settings.signing_keys_file == folder / "signing-keys.json"
         assert settings.peppers_file == folder / "peppers.json"
+        assert settings.audit_witness_file == folder / "audit-head.json"
         assert settings.demo_credentials_file == folder / "demo-credentials.json"
         assert make_url(settings.database_url.get_secret_value()).database == str(folder / "ecross.db")
 

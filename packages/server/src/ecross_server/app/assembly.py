@@ -13,6 +13,8 @@ from fastapi import FastAPI
 
 from ecross_server.app import documentation, health
 from ecross_server.app.metrics import Metrics
+from ecross_server.audit.rules import AuditKeys, derive_keys
+from ecross_server.audit.tasks import AuditRecorder
 from ecross_server.auth.endpoints import TOKEN_PATH, BearerGate, TokenEndpoint, bearer_error_response
 from ecross_server.auth.errors import BearerError
 from ecross_server.auth.limits.limiter import Limiter, Rates
@@ -23,6 +25,7 @@ from ecross_server.auth.service import AuthService
 from ecross_server.catalog import endpoints as catalog
 from ecross_server.kit import logs
 from ecross_server.kit.database import Database
+from ecross_server.merchants.service import note_secret_uses
 from ecross_server.settings import Settings
 from ecross_server.web.addresses import CallerAddresses
 from ecross_server.web.answers import http_error_response, install_error_answers
@@ -61,7 +64,19 @@ class Application:
             lifetime_seconds=settings.token_lifetime_seconds,
             clock=clock,
         )
+        self.recorder = AuditRecorder(
+            self.database,
+            keys=self._audit_keys(),
+            witness_file=settings.audit_witness_file,
+            retention_days=settings.audit_retention_days,
+            subscribers=[note_secret_uses],
+            clock=clock,
+        )
+        self.auth.on_peppers.append(self._sign_under_new_peppers)
         self.metrics = Metrics()
+        self.metrics.add("ecross_audit_backlog_records", lambda: self.recorder.backlog)
+        self.metrics.add("ecross_audit_written_records_total", lambda: self.recorder.written)
+        self.metrics.add("ecross_audit_lost_records_total", lambda: self.recorder.lost)
         self.metrics.add("ecross_log_lines_lost_total", lambda: logs.lost_lines.count)
         self.metrics.add("ecross_registry_age_seconds", lambda: self.auth.registry.age_seconds)
         self.metrics.add("ecross_registry_clients", lambda: len(self.auth.registry))
@@ -75,12 +90,22 @@ class Application:
             lambda new: self.limiter.reload(limit_rates(new)),
             lambda new: self.addresses.trust(new.trusted_proxies),
         ]
-        self._token = TokenEndpoint(self.auth, self.limiter, self.addresses) if "auth" in settings.services else None
+        self._token = (
+            TokenEndpoint(self.auth, self.limiter, self.addresses, self.recorder.record)
+            if "auth" in settings.services
+            else None
+        )
         self.api = make_api(settings, lifespan=self._lifespan)
         self.api.state.database = self.database
         self.api.state.auth = self.auth
         self.api.state.page_size = settings.page_size
         self._rest: ASGIApp = BearerGate(BodyLimit(self.api), self.auth)
+
+    def _audit_keys(self) -> AuditKeys:
+        return derive_keys(self.auth.peppers.current, self.auth.peppers.keys)
+
+    def _sign_under_new_peppers(self) -> None:
+        self.recorder.keys = self._audit_keys()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, with its id on the answer and one line of it in the log."""
@@ -120,6 +145,7 @@ class Application:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         try:
             self.auth.start()
+            self.recorder.start()
             if self._shared_budgets is not None:
                 self._shared_budgets.start()
             yield
@@ -127,6 +153,7 @@ class Application:
             if self._shared_budgets is not None:
                 await self._shared_budgets.stop()
             await anyio.to_thread.run_sync(self.auth.stop)
+            await anyio.to_thread.run_sync(self.recorder.stop)
             self.database.close()
 
 

@@ -7,6 +7,7 @@ see docs/decisions/0004.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -15,6 +16,7 @@ import structlog
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
+from ecross_server.audit.tasks import TokenEvent
 from ecross_server.auth import schemas
 from ecross_server.auth.errors import (
     BearerError,
@@ -27,7 +29,7 @@ from ecross_server.auth.errors import (
 )
 from ecross_server.auth.limits.limiter import Limiter
 from ecross_server.auth.limits.policies import Policy
-from ecross_server.auth.service import AuthService, Caller, CheckedClient
+from ecross_server.auth.service import AuthService, Caller, CheckedClient, IssuedToken
 from ecross_server.kit.errors import InvalidInputError, UnavailableError
 from ecross_server.kit.page_tokens import PageTokens
 from ecross_server.merchants.rules import CLIENT_ID
@@ -64,6 +66,9 @@ class _Answer:
     outcome: str
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    issued: IssuedToken | None = None
+    evidence: bytes | None = None
+    """The peppered digest of a secret that was refused."""
 
 
 class TokenEndpoint:
@@ -74,10 +79,17 @@ class TokenEndpoint:
     id from this address. So nobody who does not know the secret can use up what its client may have.
     """
 
-    def __init__(self, service: AuthService, limiter: Limiter, addresses: CallerAddresses) -> None:
+    def __init__(
+        self,
+        service: AuthService,
+        limiter: Limiter,
+        addresses: CallerAddresses,
+        record: Callable[[TokenEvent], None],
+    ) -> None:
         self._service = service
         self._limiter = limiter
         self._addresses = addresses
+        self._record = record
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Every answer is JSON, is not to be stored, and carries the request's id."""
@@ -92,6 +104,7 @@ class TokenEndpoint:
             answer = _refusal(500, *MESSAGES[500])
         context.status = answer.status
         context.outcome = answer.outcome
+        self._tell(context, answer)
         headers: Headers = [
             CONTENT_TYPE, NO_STORE, *answer.headers,
             (b"content-length", b"%d" % len(answer.body)), (b"x-request-id", context.request_id.encode()),
@@ -101,6 +114,18 @@ class TokenEndpoint:
             headers.append((b"ratelimit", b", ".join(quotas)))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
+
+    def _tell(self, context: RequestContext, answer: _Answer) -> None:
+        issued = answer.issued
+        merchant_id, secret_id, token_id = (
+            (None, None, None) if issued is None else (issued.merchant_id, issued.secret_id, issued.token_id)
+        )
+        self._record(
+            TokenEvent._make((
+                time.time(), answer.outcome, context.client_id, merchant_id, context.address, context.request_id,
+                secret_id, token_id, answer.evidence,
+            ))
+        )  # fmt: skip
 
     async def _answer(self, context: RequestContext, scope: Scope, receive: Receive, quotas: list[bytes]) -> _Answer:
         limiter = self._limiter
@@ -124,15 +149,18 @@ class TokenEndpoint:
         try:
             checked = self._service.check_credentials(client_id, client_secret)
         except InvalidClientError as error:
-            refusal = await self._charge(context, limiter.failure, f"{client_id} {address}")
-            return refusal or _refusal(401, error.code, error.message, BARE_CHALLENGE)
+            refusal = await self._charge(context, limiter.failure, f"{client_id} {address}") or _refusal(
+                401, error.code, error.message, BARE_CHALLENGE
+            )
+            refusal.evidence = error.evidence
+            return refusal
         except RegistryStaleError as error:
             return _refusal(503, error.code, error.message, (b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
         return await self._charge(context, limiter.client, client_id, quotas) or self._issue(checked)
 
     def _issue(self, checked: CheckedClient) -> _Answer:
         issued = self._service.sign(checked)
-        return _Answer(200, "issued", schemas.token_answer(issued.token, issued.expires_in))
+        return _Answer(200, "issued", schemas.token_answer(issued.token, issued.expires_in), issued=issued)
 
     async def _charge(
         self, context: RequestContext, policy: Policy | None, key: str, quotas: list[bytes] | None = None

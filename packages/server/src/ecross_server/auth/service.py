@@ -110,6 +110,8 @@ class AuthService:
         self._peppers = WatchedFile(
             peppers_file, lambda content, now: read_peppers(content, peppers_file, now), name="peppers", clock=clock
         )
+        self.on_peppers: list[Callable[[], None]] = []
+        self._told_peppers = self.peppers
         self._lifetime = lifetime_seconds
         self._clock = clock
         self._no_secrets = (RegistrySecret(secrets.token_bytes(32), "", None, ""),) * SECRETS_PER_CLIENT
@@ -118,6 +120,11 @@ class AuthService:
         self._pepper_changes: dict[str, PepperChange] = {}
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
+
+    @property
+    def peppers(self) -> Peppers:
+        """Those of this moment; what `on_peppers` holds is called when there are others."""
+        return self._peppers.content
 
     @property
     def page_tokens(self) -> PageTokens:
@@ -271,11 +278,18 @@ class AuthService:
         """
         self._keys.take_changes()
         self._peppers.take_changes()
+        self._tell_peppers()
         self.registry.refresh()
         missing = self.registry.pepper_ids - self._peppers.content.keys.keys()
         if missing and missing != self._missing_peppers:
             log.error("peppers_missing", pepper_ids=sorted(missing))
         self._missing_peppers = missing
+
+    def _tell_peppers(self) -> None:
+        if self.peppers is not self._told_peppers:
+            self._told_peppers = self.peppers
+            for tell in self.on_peppers:
+                tell()
 
     def change_peppers(self) -> None:
         """Have the secrets that were used under an older pepper kept under the current one.

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from ecross_server import migrations
-from ecross_server.cli import credentials, doctor, keys, merchants, peppers, serve, skus
+from ecross_server.cli import audit, credentials, doctor, keys, merchants, peppers, serve, skus
 from ecross_server.cli.output import AsJson, print_error, print_json, say, warn
 from ecross_server.cli.setup import prepare
 from ecross_server.kit.errors import ConflictError, DomainError, InvalidInputError, NotFoundError, UnavailableError
@@ -40,6 +40,7 @@ app.add_typer(credentials.app, name="credentials")
 app.add_typer(keys.app, name="keys")
 app.add_typer(peppers.app, name="peppers")
 app.add_typer(skus.app, name="skus")
+app.add_typer(audit.app, name="audit")
 app.command()(doctor.doctor)
 
 

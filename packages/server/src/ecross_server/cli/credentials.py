@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ecross_server.cli.acting import acting
 from ecross_server.cli.merchants import SHOWN_ONCE
 from ecross_server.cli.output import AsJson, print_facts, print_model, print_table, say, shown
 from ecross_server.cli.setup import opened_database
@@ -29,9 +30,9 @@ def issue(
     lasts = None if expires_in is None else parse_duration("expires-in", expires_in)
     with opened_database() as (database, settings):
         peppers = service.load_peppers(settings.peppers_file)
-        with database.write() as session:
+        with acting(database, settings) as (session, by):
             issued = service.issue_credential(
-                session, merchant_id, peppers=peppers, now=utc_now(), label=label, expires_in=lasts
+                session, merchant_id, peppers=peppers, now=utc_now(), by=by, label=label, expires_in=lasts
             )
     if as_json:
         print_model(IssuedCredentialOut.of(issued))
@@ -83,8 +84,8 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """End a client for good: no new tokens within 2 seconds, none of the old ones works within 5."""
-    with opened_database() as (database, _), database.write() as session:
-        out = ClientOut.of(service.revoke_client(session, client_id), utc_now())
+    with opened_database() as (database, settings), acting(database, settings) as (session, by):
+        out = ClientOut.of(service.revoke_client(session, client_id, by=by), utc_now())
     if as_json:
         print_model(out)
     else:

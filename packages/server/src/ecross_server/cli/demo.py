@@ -9,9 +9,12 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
+from ecross_server.audit.service import Actor, record_act
 from ecross_server.catalog import service as catalog
 from ecross_server.catalog.schemas import read_sku
+from ecross_server.cli.acting import acting
 from ecross_server.cli.setup import opened_database
+from ecross_server.cli.skus import IMPORT
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.errors import DomainError
 from ecross_server.kit.private_files import read_private_json, write_private_file
@@ -31,26 +34,27 @@ def ensure_demo_merchant(configuration: Configuration) -> bool:
 
     Whether it can be used: a disabled demo merchant stays disabled, for that was somebody's decision.
     """
-    with opened_database(configuration) as (database, settings), database.write() as session:
+    with opened_database(configuration) as (database, settings), acting(database, settings) as (session, by):
         peppers = service.load_peppers(settings.peppers_file)
         try:
             merchant, clients = service.show_merchant(session, MERCHANT_ID)
         except MerchantNotFoundError:
-            _register(session)
+            _register(session, by)
             clients = ()
         else:
             if merchant.status == "disabled":
                 return False
         if not _opens(settings, clients, peppers):
-            _issue(session, settings, peppers)
+            _issue(session, settings, peppers, by)
     return True
 
 
-def _register(session: Session) -> None:
+def _register(session: Session, by: Actor) -> None:
     now = utc_now()
-    service.register_merchant(session, MERCHANT_ID, NAME, now=now)
+    service.register_merchant(session, MERCHANT_ID, NAME, now=now, by=by)
     lines = files("ecross_server.cli").joinpath(SKUS_FILE).read_bytes().splitlines()
     catalog.save_skus(session, MERCHANT_ID, [read_sku(line) for line in lines], now=now)
+    record_act(session, actor=by, action=IMPORT, merchant_id=MERCHANT_ID, now=now, count=len(lines))
 
 
 def _opens(settings: Settings, clients: Sequence[Client], peppers: Peppers) -> bool:
@@ -67,8 +71,8 @@ def _opens(settings: Settings, clients: Sequence[Client], peppers: Peppers) -> b
     )
 
 
-def _issue(session: Session, settings: Settings, peppers: Peppers) -> None:
-    issued = service.issue_credential(session, MERCHANT_ID, peppers=peppers, now=utc_now(), label="demo")
+def _issue(session: Session, settings: Settings, peppers: Peppers, by: Actor) -> None:
+    issued = service.issue_credential(session, MERCHANT_ID, peppers=peppers, now=utc_now(), by=by, label="demo")
     credentials = {"clientId": issued.client.id, "clientSecret": issued.client_secret}
     # Before the commit: a file without its client is replaced at the next start, a secret without its file is lost.
     write_private_file(settings.demo_credentials_file, json.dumps(credentials, indent=2) + "\n")

@@ -8,11 +8,14 @@ from typing import Annotated, Final
 
 import typer
 
+from ecross_server.audit.service import record_act
 from ecross_server.auth.schemas import SigningKeyListOut, SigningKeyOut
 from ecross_server.auth.tokens import exported_keys, list_signing_keys, rotate_signing_keys
-from ecross_server.cli.output import AsJson, print_model, print_table, say, shown
+from ecross_server.cli.acting import acting
+from ecross_server.cli.output import AsJson, print_model, print_table, say, shown, warn
+from ecross_server.cli.setup import opened_database
 from ecross_server.kit.clock import utc_now
-from ecross_server.kit.errors import ConflictError, Fault, InvalidInputError
+from ecross_server.kit.errors import ConflictError, Fault, InvalidInputError, UnavailableError
 from ecross_server.kit.private_files import create_private_file, write_private_file
 from ecross_server.merchants.rules import parse_duration
 from ecross_server.settings import load_settings
@@ -79,7 +82,17 @@ def rotate(
         reason = "cannot be combined with --drop-old: the new key has to sign at once"
         raise InvalidInputError(f"after {reason}", (Fault("after", reason),))
     file = load_settings().settings.signing_keys_file
-    key = rotate_signing_keys(file, now=utc_now(), starts_in=delay, drop_old=drop_old)
+    key = None
+    try:
+        with opened_database() as (database, settings), acting(database, settings) as (session, by):
+            key = rotate_signing_keys(file, now=utc_now(), starts_in=delay, drop_old=drop_old)
+            record_act(session, actor=by, action="keys.rotate", keyId=key.key_id, droppedOld=drop_old)
+    except UnavailableError as error:
+        if not drop_old:
+            raise
+        # A leaked key must go, database or not.
+        key = key or rotate_signing_keys(file, now=utc_now(), drop_old=True)
+        warn(f"The audit trail does not have this: {error.message}")
     if as_json:
         print_model(SigningKeyOut.of(key))
         return
@@ -99,17 +112,19 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write the keys as a JWK Set for services that verify tokens themselves."""
-    file, now = load_settings().settings.signing_keys_file, utc_now()
-    content = exported_keys(file, now=now)
     if out.is_symlink():  # it could lead anywhere
         raise FileExistsAlreadyError(f"{out} is a symbolic link. Name the file itself.")
-    if out.exists() and out.samefile(file):
-        raise FileExistsAlreadyError(f"{out} is the signing keys' file itself. Name another file.")
-    if force:
-        write_private_file(out, content)
-    elif not create_private_file(out, content):
-        raise FileExistsAlreadyError(f"{out} exists. To overwrite it: --force")
-    keys = [key for key in list_signing_keys(file, now=now) if key.status != "retired"]
+    with opened_database() as (database, settings), acting(database, settings) as (session, by):
+        file, now = settings.signing_keys_file, utc_now()
+        content = exported_keys(file, now=now)
+        if out.exists() and out.samefile(file):
+            raise FileExistsAlreadyError(f"{out} is the signing keys' file itself. Name another file.")
+        keys = [key for key in list_signing_keys(file, now=now) if key.status != "retired"]
+        record_act(session, actor=by, action="keys.export", count=len(keys))
+        if force:
+            write_private_file(out, content)
+        elif not create_private_file(out, content):
+            raise FileExistsAlreadyError(f"{out} exists. To overwrite it: --force")
     if as_json:
         print_model(SigningKeyListOut(keys=[SigningKeyOut.of(key) for key in keys]))
         return

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ecross_server.cli.acting import acting
 from ecross_server.cli.output import AsJson, print_facts, print_model, print_table, say, shown
 from ecross_server.cli.setup import opened_database, prepare
 from ecross_server.kit.clock import utc_now
@@ -40,10 +41,10 @@ def register(
         peppers = service.load_peppers(settings.peppers_file)
         now = utc_now()
         issued = None
-        with database.write() as session:
-            out = MerchantOut.of(service.register_merchant(session, merchant_id, name, now=now))
+        with acting(database, settings) as (session, by):
+            out = MerchantOut.of(service.register_merchant(session, merchant_id, name, now=now, by=by))
             if not no_credentials:
-                issued = service.issue_credential(session, merchant_id, peppers=peppers, now=now)
+                issued = service.issue_credential(session, merchant_id, peppers=peppers, now=now, by=by)
     if issued is not None:
         out = RegisteredMerchantOut(**out.model_dump(), client_id=issued.client.id, client_secret=issued.client_secret)
     if as_json:
@@ -105,8 +106,8 @@ def show(merchant_id: MerchantId, *, as_json: AsJson = False) -> None:
 @app.command()
 def disable(merchant_id: MerchantId, *, as_json: AsJson = False) -> None:
     """End a merchant's access: no new tokens within 2 seconds, none of the old ones works within 5."""
-    with opened_database() as (database, _), database.write() as session:
-        merchant = service.disable_merchant(session, merchant_id)
+    with opened_database() as (database, settings), acting(database, settings) as (session, by):
+        merchant = service.disable_merchant(session, merchant_id, by=by)
     if as_json:
         print_model(MerchantOut.of(merchant))
     else:
@@ -116,8 +117,8 @@ def disable(merchant_id: MerchantId, *, as_json: AsJson = False) -> None:
 @app.command()
 def enable(merchant_id: MerchantId, *, as_json: AsJson = False) -> None:
     """Let a disabled merchant ask for tokens again; tokens from before stay dead."""
-    with opened_database() as (database, _), database.write() as session:
-        merchant = service.enable_merchant(session, merchant_id)
+    with opened_database() as (database, settings), acting(database, settings) as (session, by):
+        merchant = service.enable_merchant(session, merchant_id, by=by)
     if as_json:
         print_model(MerchantOut.of(merchant))
     else:

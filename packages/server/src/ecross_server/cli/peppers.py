@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ecross_server.audit.service import record_act
+from ecross_server.cli.acting import acting, operator, tell_witness
 from ecross_server.cli.keys import After, parse_delay
 from ecross_server.cli.output import AsJson, print_model, print_table, say, shown
 from ecross_server.cli.setup import opened_database
@@ -43,8 +45,9 @@ def list_(*, as_json: AsJson = False) -> None:
 def rotate(*, after: After = None, as_json: AsJson = False) -> None:
     """Keep secrets under a new pepper: each comes under it at its next use, and nobody is asked for anything."""
     delay = parse_delay(after)
-    with opened_database() as (_, settings):
+    with opened_database() as (database, settings), acting(database, settings) as (session, by):
         pepper = service.rotate_peppers(settings.peppers_file, now=utc_now(), starts_in=delay)
+        record_act(session, actor=by, action="peppers.rotate", pepperId=pepper.pepper_id)
     if as_json:
         print_model(PepperOut.of(pepper))
         return
@@ -66,7 +69,9 @@ def retire(
 ) -> None:
     """Remove a pepper for good, once no live secret is kept under it."""
     with opened_database() as (database, settings):
-        pepper = service.retire_pepper(database, settings.peppers_file, id_, now=utc_now(), force=force)
+        by = operator(settings)
+        pepper = service.retire_pepper(database, settings.peppers_file, id_, now=utc_now(), by=by, force=force)
+        tell_witness(database, settings)
     if as_json:
         print_model(PepperOut.of(pepper))
         return

@@ -10,16 +10,20 @@ from typing import IO, Annotated, Any, Final
 
 import typer
 
+from ecross_server.audit.service import record_act
 from ecross_server.catalog import service
 from ecross_server.catalog.rules import SkuDraft
 from ecross_server.catalog.schemas import read_sku
+from ecross_server.cli.acting import acting
 from ecross_server.cli.output import AsJson, print_json, say, warn
 from ecross_server.cli.setup import opened_database
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database
 from ecross_server.kit.errors import Fault, InvalidInputError, UnavailableError
 from ecross_server.merchants import service as merchants
+from ecross_server.settings import Settings
 
+IMPORT: Final = "skus.import"
 BATCH: Final = 500
 LONGEST_LINE: Final = 4 * 1024 * 1024
 ROOM: Final = 8
@@ -50,12 +54,12 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Add or update a merchant's SKUs. Good lines are kept though others are refused."""
-    with opened_database() as (database, _):
+    with opened_database() as (database, settings):
         with database.read() as session:
             merchants.show_merchant(session, merchant_id)
         try:
             with _opened(file) as lines:
-                imported, refused = import_skus(database, merchant_id, lines)
+                imported, refused = import_skus(database, settings, merchant_id, lines)
         except OSError as error:
             raise UnreadableFileError(f"The file {file} cannot be read: {error.strerror}.") from None
     if as_json:
@@ -71,7 +75,9 @@ def import_(
         raise typer.Exit(REFUSED)
 
 
-def import_skus(database: Database, merchant_id: str, lines: IO[bytes]) -> tuple[int, list[dict[str, Any]]]:
+def import_skus(
+    database: Database, settings: Settings, merchant_id: str, lines: IO[bytes]
+) -> tuple[int, list[dict[str, Any]]]:
     """Save every good line's SKU; how many there were, and each refused line with its faults."""
     imported = 0
     refused: list[dict[str, Any]] = []
@@ -79,8 +85,10 @@ def import_skus(database: Database, merchant_id: str, lines: IO[bytes]) -> tuple
 
     def save() -> None:
         nonlocal imported
-        with database.write() as session:
-            service.save_skus(session, merchant_id, batch, now=utc_now())
+        with acting(database, settings) as (session, by):
+            now = utc_now()
+            service.save_skus(session, merchant_id, batch, now=now)
+            record_act(session, actor=by, action=IMPORT, merchant_id=merchant_id, now=now, count=len(batch))
         imported += len(batch)
         batch.clear()
 

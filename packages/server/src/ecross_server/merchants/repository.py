@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Case, ColumnElement, case, func, or_, select, update
+from sqlalchemy import Case, ColumnElement, bindparam, case, func, or_, select, update
 from sqlalchemy.orm import Session, selectinload
 from sqlalchemy.sql.dml import ReturningUpdate
 
+from ecross_server.kit.database import UtcDateTime
 from ecross_server.merchants.errors import ClientNotFoundError, MerchantNotFoundError
 from ecross_server.merchants.models import Client, Merchant, RegistryRevision, Secret
 
@@ -38,6 +39,16 @@ class RegistryRow(NamedTuple):
     secret_status: str | None
     expires_at: datetime | None
     secret_id: str | None
+
+
+LAST_USE: Final = (
+    update(Secret)
+    .where(
+        Secret.id == bindparam("secret"),
+        or_(Secret.last_used_at.is_(None), Secret.last_used_at < bindparam("at", type_=UtcDateTime)),
+    )
+    .values(last_used_at=bindparam("at", type_=UtcDateTime), last_used_address=bindparam("address"))
+)
 
 
 def find_merchant(session: Session, merchant_id: str) -> Merchant | None:
@@ -139,6 +150,17 @@ def raise_revision(session: Session) -> int:
         .returning(RegistryRevision.value)
         .execution_options(synchronize_session=False)
     ).scalar_one()
+
+
+def hold_revision(session: Session) -> None:
+    """Wait for acts that are under way, and hold up others until the commit, without a new change."""
+    session.execute(select(RegistryRevision.value).with_for_update())
+
+
+def set_last_uses(session: Session, uses: Sequence[Mapping[str, Any]]) -> None:
+    """Set when and from where each `secret` was last used, if nothing later is known."""
+    if uses:
+        session.connection().execute(LAST_USE, uses)
 
 
 def get_revision(session: Session) -> int:

@@ -34,6 +34,7 @@ PEPPER_BYTES: Final = 32
 
 NAME_CHARACTERS: Final = 200
 LABEL_CHARACTERS: Final = 100
+ADDRESS_CHARACTERS: Final = 64
 
 MERCHANT_SCOPE: Final = "merchant"
 """The scope of a client that may do all its merchant may, which is the published behavior."""

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from sys import intern  # equal texts of many clients are kept once
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from ecross_server.audit.rules import Actor, TokenEvent
+from ecross_server.audit.service import record_act
 from ecross_server.kit.clock import rfc3339
 from ecross_server.kit.database import Database
 from ecross_server.kit.identifiers import BASE32, random_text
@@ -34,6 +36,10 @@ from ecross_server.merchants.repository import Digest
 from ecross_server.merchants.rules import Peppers
 
 __all__ = ["Client", "Digest", "Merchant", "Secret"]  # the values that the functions below give
+
+DONE: Final = "done"
+UNCHANGED: Final = "unchanged"
+"""The outcome of an act that found all as it was to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +150,9 @@ def rotate_peppers(path: Path, *, now: datetime, starts_in: timedelta = timedelt
     return _shown([pepper], read_peppers(content, path, now.timestamp()), {}, now)[0]
 
 
-def retire_pepper(database: Database, path: Path, pepper_id: str, *, now: datetime, force: bool = False) -> PepperUse:
+def retire_pepper(
+    database: Database, path: Path, pepper_id: str, *, now: datetime, by: Actor, force: bool = False
+) -> PepperUse:
     """Take a pepper out of the file, once no live secret is kept under it; what has run out under it ends for good.
 
     With `force` the live ones are revoked. A pepper that the file has lost is retired like this as well.
@@ -171,6 +179,7 @@ def retire_pepper(database: Database, path: Path, pepper_id: str, *, now: dateti
                     "dead without it. Each leaves it at its next use. With --force they are revoked."
                 )
             repository.end_secrets(session, pepper_id, now=now, revision=revision)
+            record_act(session, actor=by, action="peppers.retire", now=now, pepperId=pepper_id, revoked=count)
         # After the commit: a pepper too many in the file does no harm, one too few would.
         kept = [entry for entry in content["peppers"] if entry["id"] != pepper_id]
         if len(kept) < len(content["peppers"]):
@@ -208,7 +217,7 @@ def has_credentials(session: Session) -> bool:
     return repository.has_secrets(session)
 
 
-def register_merchant(session: Session, merchant_id: str, name: str, *, now: datetime) -> Merchant:
+def register_merchant(session: Session, merchant_id: str, name: str, *, now: datetime, by: Actor) -> Merchant:
     """Register a merchant, without credentials yet.
 
     Raises:
@@ -225,6 +234,7 @@ def register_merchant(session: Session, merchant_id: str, name: str, *, now: dat
         session.flush()
     except IntegrityError:  # another process was faster
         raise MerchantExistsError(merchant_id) from None
+    record_act(session, actor=by, action="merchants.register", merchant_id=merchant_id, now=now, name=name)
     return merchant
 
 
@@ -238,26 +248,32 @@ def show_merchant(session: Session, merchant_id: str) -> tuple[Merchant, Sequenc
     return repository.get_merchant(session, merchant_id), repository.list_clients(session, merchant_id)
 
 
-def disable_merchant(session: Session, merchant_id: str) -> Merchant:
+def disable_merchant(session: Session, merchant_id: str, *, by: Actor) -> Merchant:
     """End a merchant's access: no new tokens, and every live token dies. Doing it twice changes nothing more."""
     revision = repository.raise_revision(session)
     merchant = repository.get_merchant(session, merchant_id)
+    outcome = UNCHANGED
     if merchant.status != "disabled":
+        outcome = DONE
         merchant.status = "disabled"
         for client in repository.list_clients(session, merchant_id):
             client.epoch += 1
             client.revision = revision
+    record_act(session, actor=by, action="merchants.disable", merchant_id=merchant_id, outcome=outcome)
     return merchant
 
 
-def enable_merchant(session: Session, merchant_id: str) -> Merchant:
+def enable_merchant(session: Session, merchant_id: str, *, by: Actor) -> Merchant:
     """Let a disabled merchant ask for tokens again. Tokens from before the disabling stay dead."""
     revision = repository.raise_revision(session)
     merchant = repository.get_merchant(session, merchant_id)
+    outcome = UNCHANGED
     if merchant.status != "active":
+        outcome = DONE
         merchant.status = "active"
         for client in repository.list_clients(session, merchant_id):
             client.revision = revision
+    record_act(session, actor=by, action="merchants.enable", merchant_id=merchant_id, outcome=outcome)
     return merchant
 
 
@@ -267,6 +283,7 @@ def issue_credential(
     *,
     peppers: Peppers,
     now: datetime,
+    by: Actor,
     label: str | None = None,
     expires_in: timedelta | None = None,
 ) -> IssuedCredential:
@@ -306,6 +323,11 @@ def issue_credential(
     client.secrets.append(secret)
     session.add(client)
     session.flush()
+    told = {} if label is None else {"label": label}
+    record_act(
+        session, actor=by, action="credentials.issue", merchant_id=merchant_id, client_id=client.id,
+        secret_id=secret.id, now=now, **told,
+    )  # fmt: skip
     return IssuedCredential(client, secret, client_secret)
 
 
@@ -320,7 +342,7 @@ def list_credentials(session: Session, merchant_id: str | None = None) -> Sequen
     return repository.list_clients(session, merchant_id)
 
 
-def revoke_client(session: Session, client_id: str) -> Client:
+def revoke_client(session: Session, client_id: str, *, by: Actor) -> Client:
     """End a client for good: its secrets open nothing any more and its tokens die.
 
     Raises:
@@ -328,12 +350,18 @@ def revoke_client(session: Session, client_id: str) -> Client:
     """
     revision = repository.raise_revision(session)
     client = repository.get_client(session, client_id)
+    outcome = UNCHANGED
     if client.status != "revoked":
+        outcome = DONE
         client.status = "revoked"
         client.epoch += 1
         client.revision = revision
         for secret in client.secrets:
             secret.status = "revoked"
+    record_act(
+        session, actor=by, action="credentials.revoke", merchant_id=client.merchant_id, client_id=client_id,
+        outcome=outcome,
+    )  # fmt: skip
     return client
 
 
@@ -342,6 +370,23 @@ def change_peppers(session: Session, changes: Iterable[PepperChange]) -> None:
     revision = repository.raise_revision(session)
     for change in changes:
         repository.replace_digest(session, change.secret_id, change.old, change.new, revision=revision)
+
+
+def note_secret_uses(session: Session, uses: Sequence[TokenEvent]) -> None:
+    """Keep of each secret when and from where it was last used. A use that is told late takes nothing back."""
+    latest: dict[str, TokenEvent] = {}
+    for use in uses:
+        if use.secret_id is not None and (use.secret_id not in latest or latest[use.secret_id].at < use.at):
+            latest[use.secret_id] = use
+    # No act and no other process's uses are under way meanwhile, so none can wait for a secret that this one holds.
+    repository.hold_revision(session)
+    repository.set_last_uses(
+        session,
+        [
+            {"secret": secret_id, "at": _instant(use.at), "address": use.address[: rules.ADDRESS_CHARACTERS]}
+            for secret_id, use in sorted(latest.items())
+        ],
+    )
 
 
 def read_registry_changes(session: Session, since: int) -> tuple[int, list[RegistryClient]]:
@@ -362,3 +407,8 @@ def read_registry_changes(session: Session, since: int) -> tuple[int, list[Regis
             row.client_id, intern(row.merchant_id), is_active, intern(row.scope), row.epoch, secrets
         )
     return revision, list(clients.values())
+
+
+def _instant(seconds: float) -> datetime:
+    """Seconds since the epoch as what is kept: to the millisecond, as instants are shown."""
+    return datetime.fromtimestamp(int(seconds * 1000) / 1000, UTC)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
+import ecross_server.audit.models
 import ecross_server.catalog.models
 import ecross_server.merchants.models  # noqa: F401 - imported for the tables that it declares
 from ecross_server.kit.database import Base
