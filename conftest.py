@@ -44,11 +44,12 @@ from ecross_server.kit.private_files import write_private_file
 from ecross_server.merchants import service as merchants
 from ecross_server.merchants.rules import Peppers, new_peppers
 from ecross_server.merchants.service import IssuedCredential
-from ecross_server.settings import Settings
+from ecross_server.settings import CONFIG_VARIABLE, Settings, variable
 
 ADMIN_URL = os.environ.get("ECROSS_TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
 REDIS_URL = os.environ.get("ECROSS_TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
 START_SECONDS = 20.0
+LIMITS = [variable(f"token_{name}_limit") for name in ("volume", "failure", "address")]
 TRUSTS_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For calls without TLS: to read the usual certificates for each of them takes longer than the call."""
 
@@ -396,7 +397,8 @@ def command_environment(tmp_path: Path) -> dict[str, str]:
     """The environment of a command that works on a data folder of its own."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ECROSS_SERVER_")}
     # Without metrics unless a test asks for them (METRICS_PORT=auto): many servers run at once.
-    return inherited | {"ECROSS_SERVER_DATA_DIR": str(tmp_path / "served"), "ECROSS_SERVER_METRICS_PORT": "0"}
+    ours = {"DATA_DIR": str(tmp_path / "served"), "METRICS_PORT": "0"}
+    return inherited | {f"ECROSS_SERVER_{name}": value for name, value in ours.items()}
 
 
 @pytest.fixture
@@ -405,7 +407,9 @@ def start_server(tmp_path: Path, command_environment: dict[str, str]) -> Iterato
     started: list[ServerProcess] = []
 
     def start(*arguments: str, as_json: bool = True, **variables: str) -> ServerProcess:
-        environment = command_environment | variables
+        # Limits that only their own tests reach, which set them, here or in a file.
+        limits = {} if CONFIG_VARIABLE in variables else dict.fromkeys(LIMITS, "1000000/minute")
+        environment = command_environment | limits | variables
         log_file = tmp_path / f"server-{len(started)}.log"
         with log_file.open("wb") as log:
             process = subprocess.Popen(

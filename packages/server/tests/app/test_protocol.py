@@ -6,7 +6,9 @@ import asyncio
 import hashlib
 import inspect
 import json
+from collections.abc import Iterator
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import uvicorn
@@ -81,6 +83,17 @@ class Recorder(asyncio.Transport):
         return self.unsent
 
 
+QUICK_PATHS: list[Any] = [""]
+
+
+@pytest.fixture(autouse=True, params=["", ANY], ids=["in tasks", "at once"])
+def _begun(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test for requests that are begun in a task of their own, and for those that are begun at once."""
+    QUICK_PATHS.append(request.param)
+    yield
+    QUICK_PATHS.pop()
+
+
 class House:
     """An application that shows what it was given, and all connections to it."""
 
@@ -130,7 +143,9 @@ class House:
         transport = Recorder(**options)
         arguments: Any = (self.config, self.state, {}, asyncio.get_running_loop())
         made = (
-            HttpProtocol(self.connections, *arguments) if self._protocol is HttpProtocol else self._protocol(*arguments)
+            HttpProtocol(self.connections, *arguments, quick_path=QUICK_PATHS[-1])
+            if self._protocol is HttpProtocol
+            else self._protocol(*arguments)
         )
         transport.protocol = made
         made.connection_made(transport)
@@ -694,3 +709,64 @@ PARTS_OF_UVICORN = {
 def test_the_parts_of_uvicorn_that_this_hangs_on_are_as_they_were(part: type) -> None:
     """If this fails, read what has changed in uvicorn beside `protocol` and `worker`, then put in the new sum."""
     assert hashlib.sha256(inspect.getsource(part).encode()).hexdigest()[:16] == PARTS_OF_UVICORN[part]
+
+
+class TestWaiting:
+    def test_one_that_has_to_wait_several_times_is_answered_all_the_same(self) -> None:
+        async def exchange() -> None:
+            house = House()
+
+            async def answer(scope: Any, receive: Any, send: Any) -> None:
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                    await house.go_on.wait()
+                await house.answer(scope, receive, send)
+
+            connection, transport = house.connect()
+            connection.app = answer
+            connection.data_received(GET % b"/a")
+            await settle()
+            assert not transport.writes
+            house.go_on.set()
+            await settle()
+            assert paths(transport) == ["/a"]
+            assert not house.state.tasks
+
+        uvloop.run(exchange())
+
+    def test_one_that_is_cancelled_while_it_waits_learns_of_it(self) -> None:
+        async def exchange() -> None:
+            house = House()
+            learned = []
+
+            async def answer(_scope: Any, _receive: Any, _send: Any) -> None:
+                try:
+                    await house.go_on.wait()
+                except asyncio.CancelledError:
+                    learned.append("cancelled")
+                    raise
+
+            connection, transport = house.connect()
+            connection.app = answer
+            connection.data_received(GET % b"/a")
+            await settle()
+            for task in list(house.state.tasks):
+                task.cancel()
+            await settle()
+            assert learned == ["cancelled"]
+            assert [status for status, _, _ in answers(transport)] == [500]
+
+        uvloop.run(exchange())
+
+    def test_one_without_its_body_yet_waits_for_it(self) -> None:
+        async def exchange() -> None:
+            house = House()
+            connection, transport = house.connect()
+            connection.data_received(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+            await settle()
+            assert not transport.writes
+            connection.data_received(b"cd")
+            await settle()
+            assert json.loads(answers(transport)[0][2])["body"] == 4
+
+        uvloop.run(exchange())

@@ -142,3 +142,29 @@ class TestExport:
     def test_a_folder_that_is_not_there_is_told(self, cli: Cli, tmp_path: Path) -> None:
         ended = cli("keys", "export", "--out", str(tmp_path / "none" / "keys.json"), "--json")
         assert (ended.code, ended.error["code"]) == (5, "unwritable")
+
+
+class TestRecords:
+    def test_rotating_and_exporting_are_in_the_audit_trail(self, cli: Cli, tmp_path: Path) -> None:
+        made = cli("keys", "rotate", "--json").result
+        cli("keys", "export", "--out", str(tmp_path / "keys.json"))
+        cli("peppers", "rotate")
+        records = cli("audit", "list", "--json").result["records"]
+        assert [record["action"] for record in records] == ["keys.rotate", "keys.export", "peppers.rotate"]
+        assert records[0]["details"] == {"droppedOld": False, "keyId": made["keyId"]}
+        assert all(record["actor"].startswith("operator:") for record in records)
+        assert cli("audit", "verify", "--json").result["ok"] is True
+
+    def test_without_the_database_nothing_is_rotated_unless_a_key_has_leaked(
+        self, cli: Cli, on_sqlite: Settings
+    ) -> None:
+        (old,) = document(on_sqlite)
+        database = on_sqlite.data_dir / "ecross.db"
+        database.rename(database.with_name("gone"))
+        assert cli("keys", "rotate").code == 5
+        assert document(on_sqlite) == [old]
+        ended = cli("keys", "rotate", "--drop-old")
+        assert ended.code == 0
+        assert "The audit trail does not have this" in ended.err
+        (new,) = document(on_sqlite)
+        assert new["kid"] != old["kid"]

@@ -95,6 +95,21 @@ class TestSettings:
         server.process.send_signal(signal.SIGHUP)
         wait_for(lambda: lines_of_requests(server) == 12)
 
+    def test_limits_and_trusted_proxies_are_taken_by_every_worker(
+        self, server: ServerProcess, write: Callable[..., Path], reload: Reload, wait_for: WaitFor
+    ) -> None:
+        def statuses() -> set[int]:
+            wrong = {"clientId": "acme-aaaaaaaaaaaaa", "clientSecret": "x"}
+            headers = {"X-Forwarded-For": "198.51.100.9"}
+            return {httpx2.post(f"{server.url}/token", json=wrong, headers=headers).status_code for _ in range(8)}
+
+        write('token_address_limit = "1/day"\ntoken_failure_limit = "off"\n')
+        reload(server)
+        wait_for(lambda: statuses() == {429})
+        write('trusted_proxies = ["127.0.0.1"]\n')
+        reload(server)
+        wait_for(lambda: statuses() <= {401, 429} and 401 in statuses())
+
     def test_what_needs_a_restart_is_named(
         self, server: ServerProcess, write: Callable[..., Path], reload: Reload
     ) -> None:

@@ -6,8 +6,11 @@ Built on uvicorn's protocol for httptools; docs/decisions/0019 says which parts 
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
+import types
 from collections import Counter, OrderedDict
+from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote
 
@@ -189,9 +192,12 @@ class HttpProtocol(HttpToolsProtocol):
     scope: Any  # none before the first request
     cycle: Any  # likewise
 
-    def __init__(self, connections: Connections, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
+    def __init__(self, connections: Connections, *arguments: Any, quick_path: str = "", **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
+        """`quick_path` is one whose answers hardly ever have to wait for anything."""
         super().__init__(*arguments, **options)
         self._all = connections
+        self._quick_path = quick_path
+        self._quick: tuple[Cycle, Any] | None = None
         self._receiving = NOTHING
         self._running: Cycle | None = None
         self._since = connections.now
@@ -249,10 +255,14 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:  # to a protocol that is not spoken here; the request itself is answered
             self.cycle.keep_alive = False
             self._receiving = LEFTOVERS
+            self._start_quick()
         except httptools.HttpParserError as error:
+            self._start_quick()
             cause = error.__context__
             self._refuse(cause.refusal if isinstance(cause, RefusedError) else UNREADABLE)
         else:
+            if self._quick is not None:
+                self._start_quick(at_once=not self._quick[0].more_body)
             if self._receiving != NOTHING:
                 self._head_size += len(data)
                 if self._head_size > LARGEST_HEAD:
@@ -285,9 +295,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._since = self._all.now
         self._head_size = self._body_size = 0
         self.headers = []  # what may stand behind the body is none of the request's
-        self._give(self.scope, self.app, keep_alive=version != "1.0" and self.parser.should_keep_alive())
+        self._give(
+            self.scope, self.app, keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            is_quick=self.scope["path"] == self._quick_path,
+        )  # fmt: skip
 
-    def _give(self, scope: Any, app: Any, *, keep_alive: bool) -> None:  # noqa: ANN401 - uvicorn has types of its own
+    def _give(self, scope: Any, app: Any, *, keep_alive: bool, is_quick: bool = False) -> None:  # noqa: ANN401 - as above
         before = self.cycle
         self.cycle = cycle = Cycle(
             scope=scope,
@@ -304,11 +317,35 @@ class HttpProtocol(HttpToolsProtocol):
         )
         cycle.protocol = self
         if before is None or before.response_complete or before.disconnected:
-            self._start(cycle, app)
+            if is_quick:
+                self._quick = (cycle, app)  # once it is known what else has come: most often all of it
+            else:
+                self._start(cycle, app)
         else:
             self.flow.pause_reading()
             self.flow.is_held = True
             self.pipeline.appendleft((cycle, app))
+
+    def _start_quick(self, *, at_once: bool = False) -> None:
+        """Start the request that was put aside; at once if it need not wait for its body.
+
+        A task for it, and the loop's turn until that begins, would cost as much as half of the answer.
+        """
+        if self._quick is None:
+            return
+        (cycle, app), self._quick = self._quick, None
+        if not at_once:
+            self._start(cycle, app)
+            return
+        self._running = cycle
+        answering = cycle.run_asgi(app)
+        try:
+            waits_for = answering.send(None)
+        except StopIteration:
+            return
+        task = self.loop.create_task(_go_on(answering, waits_for))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def _start(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - likewise
         self._running = cycle
@@ -424,3 +461,23 @@ class HttpProtocol(HttpToolsProtocol):
                 self.transport.abort()
         elif self in self._all.waiting and waited > IDLE_SECONDS:
             self.transport.close()
+
+
+async def _go_on(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> None:  # noqa: ANN401 - what coroutines yield
+    """The rest of a coroutine that was begun without a task, as a task's own."""
+    await _resumed(coroutine, waits_for)
+
+
+@types.coroutine
+def _resumed(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:  # noqa: ANN401 - likewise
+    while True:
+        try:
+            given = yield waits_for
+        except BaseException as error:  # noqa: BLE001 - it is the coroutine's, as everything that comes
+            step = functools.partial(coroutine.throw, error)
+        else:
+            step = functools.partial(coroutine.send, given)
+        try:
+            waits_for = step()
+        except StopIteration:
+            return

@@ -23,6 +23,7 @@ from ecross_server.app.listening import BACKLOG
 from ecross_server.app.protocol import MOST_CONNECTIONS, Connections, HttpProtocol
 from ecross_server.app.shared import Page
 from ecross_server.app.tls import Certificates
+from ecross_server.auth.endpoints import TOKEN_PATH
 from ecross_server.auth.limits.local import BudgetTable
 from ecross_server.kit.logs import configure_logs
 from ecross_server.settings import Settings
@@ -131,7 +132,9 @@ class Worker(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _new_connection(self) -> HttpProtocol:
-        return HttpProtocol(self.connections, self.config, self.server_state, self.lifespan.state)
+        return HttpProtocol(
+            self.connections, self.config, self.server_state, self.lifespan.state, quick_path=TOKEN_PATH
+        )
 
     def _reload(self) -> None:
         try:

@@ -187,8 +187,7 @@ class SharedBudgets:
         """Report what was spent, and let go. Takes no longer than it must where Redis does not answer."""
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=REPORT_SECONDS)
+        await asyncio.wait(self._tasks, timeout=REPORT_SECONDS)
         await self._report()
         with contextlib.suppress(Exception):
             if self.is_up:
