@@ -110,8 +110,10 @@ class TokenEndpoint:
             (b"content-length", b"%d" % len(answer.body)), (b"x-request-id", context.request_id.encode()),
         ]  # fmt: skip
         if quotas:
-            headers.append((b"ratelimit-policy", self._limiter.shown_policies[len(quotas) - 1]))
-            headers.append((b"ratelimit", b", ".join(quotas)))
+            headers += (
+                (b"ratelimit-policy", self._limiter.shown_policies[len(quotas) - 1]),
+                (b"ratelimit", b", ".join(quotas)),
+            )
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 

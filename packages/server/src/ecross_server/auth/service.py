@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import math
 import secrets
 import threading
 import time
@@ -13,7 +12,6 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import compare_digest
-from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -114,7 +112,9 @@ class AuthService:
         self._told_peppers = self.peppers
         self._lifetime = lifetime_seconds
         self._clock = clock
-        self._no_secrets = (RegistrySecret(secrets.token_bytes(32), "", None, ""),) * SECRETS_PER_CLIENT
+        nothing = (RegistrySecret(secrets.token_bytes(32), "", None, ""),)
+        # What fills a client's secrets up, by how many it has.
+        self._padding = [nothing * missing for missing in range(SECRETS_PER_CLIENT, -1, -1)]
         self._no_digest = secrets.token_bytes(32)
         self._missing_peppers: AbstractSet[str] = frozenset()
         self._pepper_changes: dict[str, PepperChange] = {}
@@ -223,12 +223,13 @@ class AuthService:
         client = self.registry.find(client_id) or NOBODY
         presented = peppers.digests(client_secret)
         found = None
+        latest = now + self._lifetime
         expires_at = 0.0
-        count = max(SECRETS_PER_CLIENT, len(client.secrets))
-        for secret in islice((*client.secrets, *self._no_secrets), count):
+        padding = self._padding[min(len(client.secrets), SECRETS_PER_CLIENT)]
+        for secret in client.secrets + padding:
             digest, pepper_id, ends, _ = secret
             # A token does not outlive the secret that it was given for. Worked out before it is known whether it fits.
-            ends_at = min(now + self._lifetime, math.inf if ends is None else ends)
+            ends_at = latest if ends is None or ends > latest else ends
             if compare_digest(digest, presented.get(pepper_id, self._no_digest)):
                 found = secret
                 expires_at = ends_at
