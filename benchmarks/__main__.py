@@ -14,6 +14,7 @@ from typing import Final, NoReturn
 from benchmarks import report
 from benchmarks.audit import measure_recorder
 from benchmarks.checks import measure_checks
+from benchmarks.limits import measure_limits
 from benchmarks.load import HOW_TO_GET_WRK, has_wrk, measure_load
 from benchmarks.memory import measure_many_clients, measure_memory
 from benchmarks.processes import ProcessFailedError
@@ -22,7 +23,7 @@ from benchmarks.servers import make_demo_folder
 from benchmarks.stages import measure_stages
 from benchmarks.startup import measure_startup
 
-PARTS: Final = ("startup", "memory", "load", "checks", "audit", "profile")
+PARTS: Final = ("startup", "memory", "load", "checks", "limits", "audit", "profile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,9 @@ def _measure(parts: list[str] | tuple[str, ...], effort: Effort, folder: Path) -
     if "checks" in parts:
         _tell("measuring checks ...")
         results.checks = measure_checks(demo_dir, effort.repeats)
+    if "limits" in parts:
+        _tell("measuring shared limits ...")
+        results.limits = measure_limits(effort.rounds)
     if "profile" in parts:
         _tell("measuring where the microseconds go ...")
         results.stages = measure_stages(demo_dir, effort.sample_seconds)

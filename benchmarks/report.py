@@ -17,6 +17,7 @@ from rich.table import Table
 
 from benchmarks.audit import EVENTS_PER_SECOND, RecorderRun
 from benchmarks.checks import Check
+from benchmarks.limits import Overshoot
 from benchmarks.load import Load
 from benchmarks.memory import MemoryUse, RegistryLoad
 from benchmarks.stages import Stages
@@ -42,6 +43,7 @@ class Results:
     registry: list[RegistryLoad] = field(default_factory=list)
     load: list[Load] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
+    limits: list[Overshoot] = field(default_factory=list)
     stages: Stages | None = None
     recorder: list[RecorderRun] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -75,6 +77,8 @@ def print_tables(results: Results) -> None:
         _print_load(console, results.load)
     if results.checks:
         _print_checks(console, results.checks)
+    if results.limits:
+        _print_limits(console, results.limits)
     if results.stages:
         _print_stages(console, results.stages)
     if results.recorder:
@@ -188,6 +192,28 @@ def _print_stages(console: Console, stages: Stages) -> None:
         ("stage",),
         ("µs", "alone µs"),
         rows,
+    )
+
+
+def _print_limits(console: Console, rows: Sequence[Overshoot]) -> None:
+    _print_table(
+        console,
+        "Limits shared through Redis: beyond the budget, for a client that never pauses",
+        (),
+        ("processes", "budget", "over %", "min..max", "allowed %", "decisions/s", "asked %", "longest wait ms"),
+        [
+            (
+                str(row.processes),
+                f"{row.budget}/minute",
+                f"{row.percent.median:.1f}",
+                f"{row.percent.smallest:.1f}..{row.percent.largest:.1f}",
+                str(row.allowed_percent),
+                f"{row.decisions_per_second:,.0f}",
+                f"{row.asked_percent:.3f}",
+                f"{row.longest_wait_ms:.1f}",
+            )
+            for row in rows
+        ],
     )
 
 
