@@ -20,10 +20,14 @@ from benchmarks.memory import measure_many_clients, measure_memory
 from benchmarks.processes import ProcessFailedError
 from benchmarks.report import MANY_CLIENTS, Results
 from benchmarks.servers import make_demo_folder
+from benchmarks.soak import print_soak, soak
 from benchmarks.stages import measure_stages
 from benchmarks.startup import measure_startup
 
 PARTS: Final = ("startup", "memory", "load", "checks", "limits", "audit", "profile")
+SOAK: Final = "soak"
+SOAK_TOKENS: Final = 1_000_000
+SOAK_SECONDS: Final = 1800
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +73,19 @@ QUICK: Final = Effort(
 
 
 def main() -> int:
-    """Measure and report; the exit code: 0 done, 1 a server failed or time ran out."""
+    """Measure and report; the exit code: 0 done, 1 a server failed, time ran out, or a soak shows growth."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure: {', '.join(PARTS)} [default: all]")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"what to measure: {', '.join(PARTS)} [default: all]; or {SOAK}, alone"
+    )
+    parser.add_argument(
+        "--tokens", type=int, default=SOAK_TOKENS, help=f"how many tokens a soak issues [{SOAK_TOKENS}]"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer and shorter runs: a first look, no more")
     parser.add_argument("--json", action="store_true", dest="as_json", help="print the figures as JSON")
     arguments = parser.parse_args()
-    if unknown := set(arguments.parts) - set(PARTS):
+    is_soak = arguments.parts == [SOAK]
+    if unknown := set(arguments.parts) - {*PARTS, *([SOAK] if is_soak else [])}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     if not Path("/proc/self/smaps_rollup").exists():
         _tell("The figures come from Linux's /proc, which this system does not have.")
@@ -84,8 +94,10 @@ def main() -> int:
     # Both end in the ordinary way, so that every server is stopped and every folder removed.
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGALRM, _end)
-    signal.alarm(effort.limit_seconds)
+    signal.alarm(SOAK_SECONDS if is_soak else effort.limit_seconds)
     try:
+        if is_soak:
+            return _soak(arguments.tokens)
         with tempfile.TemporaryDirectory(prefix="ecross-bench-") as folder:
             results = _measure(arguments.parts or PARTS, effort, Path(folder))
     except ProcessFailedError as error:
@@ -94,6 +106,16 @@ def main() -> int:
     signal.alarm(0)
     (report.print_json if arguments.as_json else report.print_tables)(results)
     return 0
+
+
+def _soak(tokens: int) -> int:
+    if not has_wrk():
+        _tell(HOW_TO_GET_WRK)
+        return 1
+    with tempfile.TemporaryDirectory(prefix="ecross-bench-") as folder:
+        result = soak(make_demo_folder(Path(folder)), tokens, _tell)
+    print_soak(result)
+    return 0 if result.is_flat else 1
 
 
 def _measure(parts: list[str] | tuple[str, ...], effort: Effort, folder: Path) -> Results:

@@ -38,7 +38,11 @@ def as_pattern(expected: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/guides/first-calls.md", "docs/guides/keys-and-peppers.md", "docs/guides/audit-trail.md"]
+    "page",
+    [
+        "README.md",
+        *(f"docs/guides/{name}.md" for name in ("first-calls", "keys-and-peppers", "audit-trail", "production")),
+    ],
 )
 def test_the_commands_of_a_page_run_and_print_what_it_says(
     page: str, start_server: StartServer, tmp_path: Path

@@ -30,7 +30,7 @@ def trail(cli: Cli, prepared: Settings, database: Database) -> dict[str, Any]:
     """ACME registered, one token issued to it, three failures; on each database."""
     assert cli("merchants", "register", "ACME", "--name", "Acme\u202e").code == 2  # nothing is recorded of it
     made: dict[str, Any] = cli("merchants", "register", "ACME", "--name", "Acme", "--json").result
-    recorder = AuditRecorder(database, keys=audit_keys(prepared))
+    recorder = AuditRecorder(database, keys=audit_keys(prepared.peppers_file))
     recorder.start()
     client_id = made["clientId"]
     recorder.record(TokenEvent(1e9, "issued", client_id, "ACME", "203.0.113.7", "r-1", "sec_1", "t-1", None))
@@ -138,7 +138,7 @@ def test_an_older_state_of_the_database_is_noticed(cli: Cli, prepared: Settings,
 
 @pytest.mark.usefixtures("trail")
 def test_what_was_pruned_and_what_cannot_be_checked_is_told(cli: Cli, prepared: Settings, database: Database) -> None:
-    recorder = AuditRecorder(database, keys=audit_keys(prepared), retention_days=1, clock=lambda: 4e9)
+    recorder = AuditRecorder(database, keys=audit_keys(prepared.peppers_file), retention_days=1, clock=lambda: 4e9)
     recorder._prune()
     content = json.loads(prepared.peppers_file.read_text())
     cli("merchants", "disable", "ACME")

@@ -26,7 +26,7 @@ def test_the_commands_are_those_of_the_interface() -> None:
     groups = {path for path, command in COMMANDS.items() if hasattr(command, "commands")}
     assert groups == {(), ("merchants",), ("credentials",), ("keys",), ("peppers",), ("skus",), ("audit",)}
     assert set(COMMANDS) - groups == {
-        ("serve",), ("migrate",), ("doctor",), ("openapi",),
+        ("serve",), ("migrate",), ("doctor",), ("openapi",), ("backup",), ("restore",),
         *(("merchants", verb) for verb in ("register", "list", "show", "disable", "enable")),
         *(("credentials", verb) for verb in ("issue", "list", "revoke")),
         *(("keys", verb) for verb in ("list", "rotate", "export")),

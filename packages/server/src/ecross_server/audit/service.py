@@ -105,6 +105,16 @@ def record_act(
     session.info[ACTS].append((draft, actor.keys))
 
 
+def append_act(session: Session, *, actor: Actor, action: str, **details: object) -> None:
+    """Record an act at once, where the transaction is committed by other means than the session's."""
+    at = microseconds(utc_now())
+    draft = Draft(
+        at, actor.name, action, None, None, "done", actor.address, actor.request_id, None, None,
+        rules.details_of(details),
+    )  # fmt: skip
+    append(session, [draft], actor.keys, now=at)
+
+
 def append(session: Session, drafts: Sequence[Draft], keys: AuditKeys, *, now: int) -> None:
     """Append a link to the chain. `now` is in microseconds."""
     repository.begin_appending(session)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import pwd
 from collections.abc import Iterator
+from pathlib import Path
 
 from sqlalchemy.orm import Session
 
@@ -25,19 +26,19 @@ def acting(database: Database, settings: Settings) -> Iterator[tuple[Session, Ac
         UnavailableError, UnsafeFileError: if the peppers cannot be used, under which the trail is signed.
         DatabaseAwayError: if the database does not answer.
     """
-    by = operator(settings)
+    by = operator(settings.peppers_file)
     with database.write() as session:
         yield session, by
     tell_witness(database, settings)
 
 
-def operator(settings: Settings) -> Actor:
+def operator(peppers_file: Path) -> Actor:
     """Who runs the command.
 
     Raises:
         UnavailableError, UnsafeFileError: as `acting`.
     """
-    return Actor(f"operator:{_user()}", audit_keys(settings))
+    return Actor(f"operator:{_user()}", audit_keys(peppers_file))
 
 
 def tell_witness(database: Database, settings: Settings) -> None:
@@ -49,9 +50,9 @@ def tell_witness(database: Database, settings: Settings) -> None:
         keep_witness(database, settings.audit_witness_file)
 
 
-def audit_keys(settings: Settings) -> AuditKeys:
+def audit_keys(peppers_file: Path) -> AuditKeys:
     """The keys of the audit trail."""
-    peppers = load_peppers(settings.peppers_file)
+    peppers = load_peppers(peppers_file)
     return derive_keys(peppers.current, peppers.keys)
 
 

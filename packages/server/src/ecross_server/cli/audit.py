@@ -81,7 +81,7 @@ def export(
 def verify(*, as_json: AsJson = False) -> None:
     """Check that no record was changed, added or removed since it was written."""
     with opened_database() as (database, settings):
-        keys = audit_keys(settings)
+        keys = audit_keys(settings.peppers_file)
         witness = service.read_witness(settings.audit_witness_file)
         with database.read() as session:
             verdict = service.verify(session, keys, witness)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from ecross_server import migrations
-from ecross_server.cli import audit, credentials, doctor, keys, merchants, peppers, serve, skus
+from ecross_server.cli import audit, backup, credentials, doctor, keys, merchants, peppers, serve, skus
 from ecross_server.cli.output import AsJson, print_error, print_json, say, warn
 from ecross_server.cli.setup import prepare
 from ecross_server.kit.errors import ConflictError, DomainError, InvalidInputError, NotFoundError, UnavailableError
@@ -42,6 +42,8 @@ app.add_typer(peppers.app, name="peppers")
 app.add_typer(skus.app, name="skus")
 app.add_typer(audit.app, name="audit")
 app.command()(doctor.doctor)
+app.command()(backup.backup)
+app.command()(backup.restore)
 
 
 @app.command()

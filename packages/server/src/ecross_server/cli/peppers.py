@@ -69,7 +69,7 @@ def retire(
 ) -> None:
     """Remove a pepper for good, once no live secret is kept under it."""
     with opened_database() as (database, settings):
-        by = operator(settings)
+        by = operator(settings.peppers_file)
         pepper = service.retire_pepper(database, settings.peppers_file, id_, now=utc_now(), by=by, force=force)
         tell_witness(database, settings)
     if as_json:

@@ -13,6 +13,7 @@ from ecross_server.cli.demo import ensure_demo_merchant
 from ecross_server.cli.main import collector_off
 from ecross_server.cli.output import AsJson, UnwritableOutputError, print_json, say
 from ecross_server.cli.setup import check_files, check_tls, prepared_meanwhile
+from ecross_server.kit.folder_use import shared_use
 from ecross_server.kit.logs import configure_logs
 from ecross_server.settings import Configuration, Settings, load_settings
 
@@ -63,7 +64,8 @@ def serve(
         require_protection(again.settings)
         return again
 
-    Supervisor(configuration, announce, load_again).run()
+    with shared_use(settings.data_dir):  # a restore waits until nothing serves
+        Supervisor(configuration, announce, load_again).run()
 
 
 def _url(settings: Settings, port: int) -> str:

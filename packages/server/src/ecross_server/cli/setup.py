@@ -11,12 +11,14 @@ from typing import NoReturn
 from ecross_server import migrations
 from ecross_server.app.tls import make_context
 from ecross_server.auth.tokens import KeySet, new_signing_keys
+from ecross_server.kit import replacing
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database
 from ecross_server.kit.errors import ConflictError, UnavailableError
+from ecross_server.kit.folder_use import shared_use, sole_use
 from ecross_server.kit.private_files import create_private_file, make_private_folder
 from ecross_server.merchants.rules import new_peppers
-from ecross_server.merchants.service import has_credentials, load_peppers
+from ecross_server.merchants.service import has_credentials, load_peppers, registry_position
 from ecross_server.settings import Configuration, Settings, load_settings, variable
 
 PRIVATE_UMASK = 0o077
@@ -32,6 +34,15 @@ class NothingHereError(UnavailableError):
             f"Nothing is set up yet: {where}. Start with ecross-server serve or ecross-server migrate, or name another "
             f"folder with {variable('data_dir')}."
         )
+
+
+class UnfinishedRestoreError(ConflictError):
+    """A restore has put only some of its files in place."""
+
+    code = "unfinished_restore"
+
+    def __init__(self) -> None:
+        super().__init__("A restore was interrupted. To finish it: ecross-server migrate")
 
 
 class LostPeppersError(ConflictError):
@@ -53,10 +64,19 @@ def prepare(settings: Settings) -> None:
         UnwritableError: if the folder cannot be written to.
         NewerSchemaError: if the database was made by a newer version.
         DatabaseAwayError: if the database does not answer.
+        FolderInUseError: while a backup is restored.
         LostPeppersError: if the peppers are missing that the database's secrets were digested under.
     """
     os.umask(PRIVATE_UMASK)
     make_private_folder(settings.data_dir)
+    if replacing.is_undone(settings.data_dir):
+        with sole_use(settings.data_dir):
+            finish_restore(settings)
+    with shared_use(settings.data_dir):
+        _make_missing(settings)
+
+
+def _make_missing(settings: Settings) -> None:
     if _is_missing(settings.signing_keys_file):
         create_private_file(settings.signing_keys_file, new_signing_keys(utc_now()))
     with contextlib.closing(Database(settings.database_url.get_secret_value())) as database:
@@ -67,6 +87,31 @@ def prepare(settings: Settings) -> None:
                 if has_credentials(session):
                     raise LostPeppersError(settings.peppers_file)
             create_private_file(settings.peppers_file, new_peppers(utc_now()))
+
+
+def finish_restore(settings: Settings) -> None:
+    """Finish, or undo, what a restore has begun; the caller has the data folder alone.
+
+    Raises:
+        UnwritableError: if the files cannot be put in place.
+        DatabaseAwayError: if the database cannot tell which of both it has to be.
+    """
+    folder = settings.data_dir
+    if not replacing.is_undone(folder):
+        return
+    mark = replacing.mark_of(folder)
+    if mark is None or _shows(settings, mark):
+        replacing.do(folder)
+    else:
+        replacing.let_go(folder)
+
+
+def _shows(settings: Settings, mark: int) -> bool:
+    with contextlib.closing(Database(settings.database_url.get_secret_value())) as database:
+        if migrations.current_revision(database) is None:
+            return False
+        with database.read() as session:
+            return registry_position(session).revision >= mark
 
 
 def _is_missing(path: Path) -> bool:
@@ -129,12 +174,18 @@ def opened_database(configuration: Configuration | None = None) -> Iterator[tupl
 
     Raises:
         NothingHereError: if there is none yet.
+        FolderInUseError, UnfinishedRestoreError: while a backup is restored, or if that was interrupted.
         NewerSchemaError, OutdatedSchemaError: if its schema is another version's.
         DatabaseAwayError: if it does not answer.
     """
     os.umask(PRIVATE_UMASK)
     settings = (configuration or load_settings()).settings
-    with contextlib.closing(Database(settings.database_url.get_secret_value())) as database:
+    with (
+        shared_use(settings.data_dir),
+        contextlib.closing(Database(settings.database_url.get_secret_value())) as database,
+    ):
+        if replacing.is_undone(settings.data_dir):
+            raise UnfinishedRestoreError
         file = Path(database.engine.url.database or "")
         if database.is_sqlite and not file.is_file():  # opening it would make an empty one
             raise NothingHereError(f"there is no {file}")

@@ -9,7 +9,7 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ecross_server.kit.errors import ConflictError, UnavailableError
 
@@ -91,13 +91,47 @@ def _fresh_file(path: Path, content: str) -> Iterator[Path]:
             yield fresh
         finally:
             fresh.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the new name, too, outlives a crash
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError as error:
         raise UnwritableError(f"The file {path} cannot be written: {error.strerror}.") from None
+
+
+@contextlib.contextmanager
+def private_stream(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """A stream whose bytes become the file, of mode 0600, once all of them are written; else there is none.
+
+    Raises:
+        FileExistsError: if there is a file that must not be overwritten.
+        UnwritableError: if the disk is full or the folder does not allow it.
+    """
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if overwrite:
+                fresh.replace(path)
+            else:
+                os.link(fresh, path)
+        finally:
+            fresh.unlink(missing_ok=True)
+        sync_folder(path.parent)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise UnwritableError(f"The file {path} cannot be written: {error.strerror}.") from None
+
+
+def sync_folder(folder: Path) -> None:
+    """Let the folder's new names outlive a crash."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_private_json(path: Path) -> dict[str, Any]:

@@ -184,3 +184,24 @@ def stream_registry_rows(session: Session, since: int) -> Iterator[RegistryRow]:
         .execution_options(yield_per=1000)
     )  # fmt: skip
     return map(RegistryRow._make, rows)
+
+
+def count_active(session: Session) -> tuple[int, int]:
+    """So many active clients, and active secrets."""
+    clients = select(func.count()).select_from(Client).where(Client.status == "active").scalar_subquery()
+    secrets = select(func.count()).select_from(Secret).where(Secret.status == "active").scalar_subquery()
+    row = session.execute(select(clients, secrets)).one()
+    return row[0], row[1]
+
+
+def get_highest_epoch(session: Session) -> int:
+    return session.execute(select(func.coalesce(func.max(Client.epoch), 0))).scalar_one()
+
+
+def set_everything_changed(session: Session, *, revision: int, epoch: int) -> None:
+    """Give every client the epoch, and the revision of a change to all of them."""
+    for statement in (
+        update(RegistryRevision).values(value=revision),
+        update(Client).values(revision=revision, epoch=epoch),
+    ):
+        session.execute(statement.execution_options(synchronize_session=False))

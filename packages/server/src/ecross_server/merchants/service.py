@@ -42,6 +42,9 @@ UNCHANGED: Final = "unchanged"
 """The outcome of an act that found all as it was to be."""
 
 
+EPOCHS_BEGIN: Final = datetime(2020, 1, 1, tzinfo=UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class IssuedCredential:
     """A new client or secret. `client_secret` is to be had here and never again."""
@@ -95,6 +98,13 @@ class PepperUse:
     created_at: datetime | None
     secrets: int
     starts_at: datetime | None
+
+
+class RegistryPosition(NamedTuple):
+    """How far the registry's changes have come, and the highest epoch of any client."""
+
+    revision: int
+    highest_epoch: int
 
 
 def load_peppers(path: Path) -> Peppers:
@@ -407,6 +417,29 @@ def read_registry_changes(session: Session, since: int) -> tuple[int, list[Regis
             row.client_id, intern(row.merchant_id), is_active, intern(row.scope), row.epoch, secrets
         )
     return revision, list(clients.values())
+
+
+def count_credentials(session: Session) -> tuple[int, int]:
+    """So many clients that are not revoked, and secrets likewise."""
+    return repository.count_active(session)
+
+
+def registry_position(session: Session) -> RegistryPosition:
+    """How far the registry's changes have come in this database."""
+    return RegistryPosition(repository.get_revision(session), repository.get_highest_epoch(session))
+
+
+def end_all_tokens(session: Session, *, now: datetime, seen: Iterable[RegistryPosition] = ()) -> int:
+    """End every token there is, for an older state was put in place; the registry's new revision.
+
+    What was before may be lost, so neither the epochs nor the revision may depend on it alone: nobody makes an act
+    each second, or a million of them, from the first day on, so the time is beyond both. So is what was seen.
+    """
+    positions = [registry_position(session), *seen]
+    revision = max(int(now.timestamp() * 1_000_000), *(1 + each.revision for each in positions))
+    epoch = max(int((now - EPOCHS_BEGIN).total_seconds()), *(1 + each.highest_epoch for each in positions))
+    repository.set_everything_changed(session, revision=revision, epoch=epoch)
+    return revision
 
 
 def _instant(seconds: float) -> datetime:

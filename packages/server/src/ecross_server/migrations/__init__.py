@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 REVISIONS: Final = ("0001", "0002")
 """Every revision in its order, so that a start can tell the state of a database without loading the whole tool."""
+
+REVISION_TABLE: Final = "alembic_version"
 
 LOCK_NUMBER: Final = 4_272_001
 """PostgreSQL's advisory lock of whoever migrates: two servers that start at once take turns."""
@@ -78,6 +80,31 @@ def upgrade(database: Database) -> None:
             command.upgrade(config, "head")
 
 
+def rebuild(
+    database: Database,
+    revision: str,
+    fill: Callable[[Connection, Collection[str]], None],
+    finish: Callable[[Connection], None],
+) -> None:
+    """Make every table anew as it was at a known revision, fill them, bring them to the newest, finish; or nothing.
+
+    Tables of others in the same database stay as they are: `fill` is told which ones are ours.
+
+    Raises:
+        NewerSchemaError: if the database was made by a newer version.
+    """
+    from alembic import command
+
+    with _migrating(database) as (connection, config):
+        if _revision(connection) is not None:
+            command.downgrade(config, "base")
+        others = set(inspect(connection).get_table_names())
+        command.upgrade(config, revision)
+        fill(connection, set(inspect(connection).get_table_names()) - others - {REVISION_TABLE})
+        command.upgrade(config, "head")
+        finish(connection)
+
+
 def downgrade(database: Database) -> None:
     """Take the database one revision back. What only the newer revision could hold is lost.
 
@@ -120,7 +147,7 @@ def _migrating(database: Database) -> Iterator[tuple[Connection, Config]]:
 
 
 def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
+    if not inspect(connection).has_table(REVISION_TABLE):
         return None
     revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     if revision is not None and revision not in REVISIONS:
