@@ -23,8 +23,9 @@ from benchmarks.servers import make_demo_folder
 from benchmarks.soak import print_soak, soak
 from benchmarks.stages import measure_stages
 from benchmarks.startup import measure_startup
+from benchmarks.timing import measure_timing
 
-PARTS: Final = ("startup", "memory", "load", "checks", "limits", "audit", "profile")
+PARTS: Final = ("startup", "memory", "load", "checks", "limits", "audit", "profile", "timing")
 SOAK: Final = "soak"
 SOAK_TOKENS: Final = 1_000_000
 SOAK_SECONDS: Final = 1800
@@ -43,6 +44,7 @@ class Effort:
     repeats: int
     sample_seconds: float
     events: int
+    timing_rounds: int
     limit_seconds: int
 
 
@@ -55,6 +57,7 @@ FULL: Final = Effort(
     run_seconds=2,
     repeats=7,
     sample_seconds=5,
+    timing_rounds=50_000,
     events=100_000,
     limit_seconds=480,
 )
@@ -67,6 +70,7 @@ QUICK: Final = Effort(
     run_seconds=1,
     repeats=3,
     sample_seconds=2,
+    timing_rounds=10_000,
     events=20_000,
     limit_seconds=120,
 )
@@ -145,6 +149,9 @@ def _measure(parts: list[str] | tuple[str, ...], effort: Effort, folder: Path) -
     if "profile" in parts:
         _tell("measuring where the microseconds go ...")
         results.stages = measure_stages(demo_dir, effort.sample_seconds)
+    if "timing" in parts:
+        _tell("measuring whether time tells causes apart ...")
+        results.timing = measure_timing(demo_dir, effort.timing_rounds)
     if "audit" in parts:
         _tell("measuring the audit trail ...")
         results.recorder = measure_recorder(folder, effort.events)

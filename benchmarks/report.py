@@ -22,6 +22,7 @@ from benchmarks.load import Load
 from benchmarks.memory import MemoryUse, RegistryLoad
 from benchmarks.stages import Stages
 from benchmarks.startup import StartUp
+from benchmarks.timing import BOUND_US, Difference
 
 START_BUDGET_SECONDS: Final = 1.5
 WORKER_BUDGET_MB: Final = 100
@@ -46,6 +47,7 @@ class Results:
     limits: list[Overshoot] = field(default_factory=list)
     stages: Stages | None = None
     recorder: list[RecorderRun] = field(default_factory=list)
+    timing: list[Difference] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -67,12 +69,7 @@ def print_tables(results: Results) -> None:
         _print_start_up(console, results.start_up)
     if results.memory:
         _print_memory(console, results.memory)
-    for row in results.registry:
-        console.print(
-            f"Registry of {row.clients:,} clients: read in {_seconds(row.seconds.median)} s "
-            f"({_seconds(row.seconds.smallest)} to {_seconds(row.seconds.largest)}); "
-            f"the server listens {_seconds(row.start_to_announcement_seconds)} s after its start."
-        )
+    _print_registry(console, results.registry)
     if results.load:
         _print_load(console, results.load)
     if results.checks:
@@ -83,8 +80,19 @@ def print_tables(results: Results) -> None:
         _print_stages(console, results.stages)
     if results.recorder:
         _print_recorder(console, results.recorder)
+    if results.timing:
+        _print_timing(console, results.timing)
     for note in results.notes:
         console.print(note)
+
+
+def _print_registry(console: Console, rows: Sequence[RegistryLoad]) -> None:
+    for row in rows:
+        console.print(
+            f"Registry of {row.clients:,} clients: read in {_seconds(row.seconds.median)} s "
+            f"({_seconds(row.seconds.smallest)} to {_seconds(row.seconds.largest)}); "
+            f"the server listens {_seconds(row.start_to_announcement_seconds)} s after its start."
+        )
 
 
 def _print_start_up(console: Console, rows: Sequence[StartUp]) -> None:
@@ -234,6 +242,25 @@ def _print_recorder(console: Console, rows: Sequence[RecorderRun]) -> None:
                 f"{row.lost:,}",
                 f"{row.bytes_each:.0f}",
                 f"{row.verified_per_second:,.0f}",
+            )
+            for row in rows
+        ],
+    )
+
+
+def _print_timing(console: Console, rows: Sequence[Difference]) -> None:
+    _print_table(
+        console,
+        f"POST /token refused: how much longer one cause takes than another, µs ({rows[0].rounds:,} rounds)",
+        ("cause", "other"),
+        ("median", "95 % interval", ""),
+        [
+            (
+                row.cause,
+                row.other,
+                f"{row.median_us:+.2f}",
+                f"{row.low_us:+.2f}..{row.high_us:+.2f}",
+                f"within {BOUND_US:g} µs" if row.is_within else "OVER",
             )
             for row in rows
         ],

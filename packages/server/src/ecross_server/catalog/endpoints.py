@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request
+from pydantic import WithJsonSchema
 from starlette.responses import Response
 
 from ecross_server.auth.endpoints import CurrentPageTokens, require
@@ -14,6 +15,12 @@ from ecross_server.catalog.schemas import SkuPageOut
 from ecross_server.web.unit_of_work import CurrentDatabase
 
 router = APIRouter(prefix="/ext", tags=["catalog"])
+
+# What a text must be, told to those who read the document; checked below, where more forms of it are taken.
+INSTANT_OR_EMPTY: Final = WithJsonSchema({
+    "anyOf": [{"type": "string", "format": "date-time"}, {"const": ""}], "examples": ["2024-09-06T11:13:30.533Z"],
+})  # fmt: skip
+PAGE_TOKEN: Final = WithJsonSchema({"type": "string", "format": "page-token"})
 
 CatalogReader = Annotated[Caller, Depends(require("catalog:read"))]
 
@@ -33,15 +40,19 @@ def list_skus(
     page_size: Annotated[int, Depends(get_page_size)],
     last_update_date_from: Annotated[
         str | None,
+        INSTANT_OR_EMPTY,
         Query(
             alias="lastUpdateDateFrom",
-            description="ISO 8601 with a time zone: only SKUs updated after. Without it: all.",
-            examples=["2024-09-06T11:13:30.533Z"],
+            description="ISO 8601 with a time zone: only SKUs updated after. Left out or empty: all.",
         ),
     ] = None,
     next_page_token: Annotated[
         str | None,
-        Query(alias="nextPageToken", description="The token of the page before; leave it out or empty for page 1."),
+        PAGE_TOKEN,
+        Query(
+            alias="nextPageToken",
+            description="The token of the page before, with the same `lastUpdateDateFrom`; left out or empty: page 1.",
+        ),
     ] = None,
 ) -> Any:  # noqa: ANN401 - the body is written once, by the model itself, see SkuPageOut.to_json
     """The merchant's own SKUs, in pages.
