@@ -76,6 +76,23 @@ def test_lost_peppers_are_not_made_anew_under_secrets_that_need_the_old_ones(
     assert cli(*command).code == 0
 
 
+@pytest.mark.parametrize("command", [["migrate"], ["merchants", "register", "OTHER", "--name", "Other"]])
+def test_a_database_that_is_gone_is_not_made_anew_as_long_as_something_tells_of_it(
+    cli: Cli, on_sqlite: Settings, command: list[str]
+) -> None:
+    assert cli("merchants", "register", "ACME", "--name", "Acme").code == 0
+    file = on_sqlite.data_dir / "ecross.db"
+    file.rename(on_sqlite.data_dir / "elsewhere.db")
+    ended = cli(*command, "--json")
+    assert (ended.code, ended.error["code"]) == (5, "lost_database")
+    assert str(file) in ended.error["message"]
+    assert not file.exists()
+    on_sqlite.audit_witness_file.unlink()
+    assert cli(*command).code == 0
+    listed = cli("merchants", "list", "--json").result["merchants"]
+    assert "ACME" not in {merchant["merchantId"] for merchant in listed}
+
+
 def test_peppers_are_made_anew_while_no_secret_needs_them(cli: Cli, prepared: Settings) -> None:
     prepared.peppers_file.unlink()
     assert cli("migrate").code == 0

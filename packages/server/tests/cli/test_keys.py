@@ -150,7 +150,11 @@ class TestRecords:
         cli("keys", "export", "--out", str(tmp_path / "keys.json"))
         cli("peppers", "rotate")
         records = cli("audit", "list", "--json").result["records"]
-        assert [record["action"] for record in records] == ["keys.rotate", "keys.export", "peppers.rotate"]
+        assert [(record["action"], record["outcome"]) for record in records] == [
+            (action, outcome)
+            for action in ("keys.rotate", "keys.export", "peppers.rotate")
+            for outcome in ("begun", "done")
+        ]
         assert records[0]["details"] == {"droppedOld": False, "keyId": made["keyId"]}
         assert all(record["actor"].startswith("operator:") for record in records)
         assert cli("audit", "verify", "--json").result["ok"] is True

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from sqlalchemy import Column, Connection, Integer, MetaData, Table, event, func, insert, select, text, update
+from sqlalchemy import URL, Column, Connection, Integer, MetaData, Table, event, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 from sqlalchemy.orm import Session
 
@@ -422,6 +422,22 @@ def test_waiting_for_a_free_connection_ends_as_an_absence(sqlite: Database) -> N
             session.connection()
     with sqlite.read() as session:
         session.connection()
+
+
+@pytest.mark.parametrize("name", ["own.db", "with ?#%20 and ä.db"])
+def test_a_file_that_must_be_there_is_opened_and_never_made(tmp_path: Path, name: str) -> None:
+    url = URL.create("sqlite", database=str(tmp_path / name))
+    with contextlib.closing(Database(url.render_as_string(), may_create=False)) as strict:
+        with pytest.raises(DatabaseAwayError), strict.read() as session:
+            session.execute(text("SELECT 1"))
+        assert list(tmp_path.iterdir()) == []
+        with contextlib.closing(Database(url.render_as_string())) as making, making.write() as session:
+            session.execute(text("CREATE TABLE t (x)"))
+        assert [entry.name for entry in tmp_path.iterdir()] == [name]
+        with strict.write() as session:
+            session.execute(text("INSERT INTO t VALUES (1)"))
+        with strict.read() as session:
+            assert session.execute(text("SELECT x FROM t")).scalar() == 1
 
 
 def test_the_wal_is_switched_on_for_good(sqlite: Database, sqlite_path: Path) -> None:

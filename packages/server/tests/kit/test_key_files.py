@@ -120,6 +120,23 @@ def test_a_turn_that_fails_ends_and_leaves_the_file_as_it_was(tmp_path: Path) ->
         assert file.read() == {"a": 1}
 
 
+def test_what_killed_processes_have_left_of_the_file_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    write_private_file(path, "{}")
+    left = [".keys.json.0123456789abcdef", ".keys.json.ffffffffffffffff"]
+    others = [
+        ".keys.json.0123456789abcde",
+        ".keys.json.0123456789ABCDEF",
+        ".other.json.0123456789abcdef",
+        "keys.json.bak",
+    ]
+    for name in (*left, *others):
+        (tmp_path / name).touch()
+    with turn_to_change(path):
+        pass
+    assert {entry.name for entry in tmp_path.iterdir()} == {"keys.json", ".keys.json.lock", *others}
+
+
 def test_the_file_behind_a_link_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
     real, link = tmp_path / "real.json", tmp_path / "keys.json"
     write_private_file(real, "{}")

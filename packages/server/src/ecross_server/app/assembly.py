@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 THREADS: Final = 16
 """So many endpoints wait for the database at once: fewer than the pool has connections, so the registry has one too."""
 
+SILENCE_SECONDS: Final = 5.0
+"""Who waits for a database that says nothing is answered within the grace of a stop. Nor does it bear more of us."""
+
 log = structlog.get_logger("ecross_server.app")
 
 
@@ -54,7 +57,12 @@ class Application:
         monotonic: Callable[[], float] = time.monotonic,
         budgets: BudgetTable | None = None,
     ) -> None:
-        self.database = Database(settings.database_url.get_secret_value())
+        self.database = Database(
+            settings.database_url.get_secret_value(),
+            silence_seconds=SILENCE_SECONDS,
+            idle_seconds=SILENCE_SECONDS,
+            may_create=False,
+        )
         self.auth = AuthService(
             registry=Registry(self.database, monotonic),
             peppers_file=settings.peppers_file,

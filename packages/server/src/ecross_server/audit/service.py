@@ -27,7 +27,7 @@ from ecross_server.audit.rules import Actor, AuditKeys, Batch, Draft, Mark, Row
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database
 from ecross_server.kit.errors import UnavailableError
-from ecross_server.kit.private_files import UnsafeFileError, read_private_json, write_private_file
+from ecross_server.kit.private_files import UnsafeFileError, read_private_json, remove_leftovers, write_private_file
 
 __all__ = ["Actor", "AuditKeys", "RecordFilter"]  # what callers pass
 
@@ -206,6 +206,7 @@ def keep_witness(database: Database, path: Path) -> None:
             if known is not None and not _agrees(session, known, head):
                 raise TrailTamperedError
         if head.number > (known.number if known else 0):
+            remove_leftovers(path)
             content = {"number": head.number, "seq": head.seq, "hash": head.hash.hex()}
             write_private_file(path, json.dumps(content) + "\n")
 

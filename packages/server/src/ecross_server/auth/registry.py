@@ -18,6 +18,8 @@ from ecross_server.merchants import service as merchants
 from ecross_server.merchants.service import PepperChange, RegistryClient
 
 STALE_AFTER_SECONDS: Final = 5.0
+SILENCE_SECONDS: Final = 2.0
+"""A database that says nothing for so long is asked anew: it may be back, and the old connection may never tell."""
 
 
 class Registry:
@@ -42,7 +44,7 @@ class Registry:
         """
         with self._refreshing:
             began = self._monotonic()
-            with self._database.read() as session:
+            with self._database.read(silence_seconds=SILENCE_SECONDS) as session:
                 revision, changed = merchants.read_registry_changes(session, self._revision)
             entries = {client.client_id: client for client in changed}
             added = Counter(secret.pepper_id for client in changed for secret in client.secrets)

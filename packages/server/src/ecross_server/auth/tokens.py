@@ -77,7 +77,12 @@ def list_signing_keys(path: Path, *, now: datetime) -> list[SigningKey]:
 
 
 def rotate_signing_keys(
-    path: Path, *, now: datetime, starts_in: timedelta = timedelta(0), drop_old: bool = False
+    path: Path,
+    *,
+    now: datetime,
+    starts_in: timedelta = timedelta(0),
+    drop_old: bool = False,
+    before: Callable[[str], None] = lambda _key_id: None,
 ) -> SigningKey:
     """Put a new key first in the file, and leave out those that have retired. Processes that rotate take turns.
 
@@ -99,6 +104,7 @@ def rotate_signing_keys(
             _check(jwks, path)
             retires_at = now + starts_in + timedelta(seconds=LONGEST_LIFE_SECONDS + TAKEN_WITHIN_SECONDS)
             older = _still_needed(jwks["keys"], now, rfc3339(retires_at))
+        before(key["kid"])
         file.replace({"keys": [key, *older]})
     return _shown([key, *older], now)[0]
 

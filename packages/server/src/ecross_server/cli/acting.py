@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from ecross_server.audit.rules import AuditKeys, derive_keys
-from ecross_server.audit.service import Actor, keep_witness
+from ecross_server.audit.service import Actor, keep_witness, record_act
+from ecross_server.cli.output import warn
 from ecross_server.kit.database import Database
 from ecross_server.kit.errors import DomainError
 from ecross_server.merchants.service import load_peppers
@@ -29,6 +31,42 @@ def acting(database: Database, settings: Settings) -> Iterator[tuple[Session, Ac
     by = operator(settings.peppers_file)
     with database.write() as session:
         yield session, by
+    tell_witness(database, settings)
+
+
+@contextlib.contextmanager
+def acting_on_file(database: Database, settings: Settings, action: str) -> Iterator[Callable[..., None]]:
+    """Gives what must be called, with the details, just before a file is changed.
+
+    No transaction holds a file and the audit trail together. So the trail has such an act as begun before it happens,
+    then as done or failed: whatever is killed, no act is without a record.
+
+    Raises:
+        UnavailableError, UnsafeFileError: as `acting`.
+        DatabaseAwayError: from what is called, if the database does not answer; the file must not be changed then.
+    """
+    by = operator(settings.peppers_file)
+    begun: dict[str, Any] = {}
+
+    def record(outcome: str, details: dict[str, Any]) -> None:
+        with database.write() as session:
+            record_act(session, actor=by, action=action, outcome=outcome, **details)
+
+    def begin(**details: object) -> None:
+        record("begun", details)
+        begun.update(details)
+
+    try:
+        yield begin
+    except DomainError:
+        if begun:
+            with contextlib.suppress(DomainError):
+                record("failed", begun)
+        raise
+    try:
+        record("done", begun)
+    except DomainError as error:  # the act is done, and told of
+        warn(f"The audit trail has this as begun, not as done: {error.message}")
     tell_witness(database, settings)
 
 

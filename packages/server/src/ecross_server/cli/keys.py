@@ -8,15 +8,14 @@ from typing import Annotated, Final
 
 import typer
 
-from ecross_server.audit.service import record_act
 from ecross_server.auth.schemas import SigningKeyListOut, SigningKeyOut
 from ecross_server.auth.tokens import exported_keys, list_signing_keys, rotate_signing_keys
-from ecross_server.cli.acting import acting
+from ecross_server.cli.acting import acting_on_file
 from ecross_server.cli.output import AsJson, print_model, print_table, say, shown, warn
 from ecross_server.cli.setup import opened_database
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.errors import ConflictError, Fault, InvalidInputError, UnavailableError
-from ecross_server.kit.private_files import create_private_file, write_private_file
+from ecross_server.kit.private_files import UnwritableError, create_private_file, write_private_file
 from ecross_server.merchants.rules import parse_duration
 from ecross_server.settings import load_settings
 
@@ -82,16 +81,17 @@ def rotate(
         reason = "cannot be combined with --drop-old: the new key has to sign at once"
         raise InvalidInputError(f"after {reason}", (Fault("after", reason),))
     file = load_settings().settings.signing_keys_file
-    key = None
     try:
-        with opened_database() as (database, settings), acting(database, settings) as (session, by):
-            key = rotate_signing_keys(file, now=utc_now(), starts_in=delay, drop_old=drop_old)
-            record_act(session, actor=by, action="keys.rotate", keyId=key.key_id, droppedOld=drop_old)
+        with opened_database() as (database, settings), acting_on_file(database, settings, "keys.rotate") as begin:
+            key = rotate_signing_keys(
+                file, now=utc_now(), starts_in=delay, drop_old=drop_old,
+                before=lambda key_id: begin(keyId=key_id, droppedOld=drop_old),
+            )  # fmt: skip
     except UnavailableError as error:
-        if not drop_old:
+        if not drop_old or isinstance(error, UnwritableError):
             raise
         # A leaked key must go, database or not.
-        key = key or rotate_signing_keys(file, now=utc_now(), drop_old=True)
+        key = rotate_signing_keys(file, now=utc_now(), drop_old=True)
         warn(f"The audit trail does not have this: {error.message}")
     if as_json:
         print_model(SigningKeyOut.of(key))
@@ -114,13 +114,13 @@ def export(
     """Write the keys as a JWK Set for services that verify tokens themselves."""
     if out.is_symlink():  # it could lead anywhere
         raise FileExistsAlreadyError(f"{out} is a symbolic link. Name the file itself.")
-    with opened_database() as (database, settings), acting(database, settings) as (session, by):
+    with opened_database() as (database, settings), acting_on_file(database, settings, "keys.export") as begin:
         file, now = settings.signing_keys_file, utc_now()
         content = exported_keys(file, now=now)
         if out.exists() and out.samefile(file):
             raise FileExistsAlreadyError(f"{out} is the signing keys' file itself. Name another file.")
         keys = [key for key in list_signing_keys(file, now=now) if key.status != "retired"]
-        record_act(session, actor=by, action="keys.export", count=len(keys))
+        begin(count=len(keys))
         if force:
             write_private_file(out, content)
         elif not create_private_file(out, content):

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ecross_server.audit.service import record_act
-from ecross_server.cli.acting import acting, operator, tell_witness
+from ecross_server.cli.acting import acting_on_file, operator, tell_witness
 from ecross_server.cli.keys import After, parse_delay
 from ecross_server.cli.output import AsJson, print_model, print_table, say, shown
 from ecross_server.cli.setup import opened_database
@@ -45,9 +44,10 @@ def list_(*, as_json: AsJson = False) -> None:
 def rotate(*, after: After = None, as_json: AsJson = False) -> None:
     """Keep secrets under a new pepper: each comes under it at its next use, and nobody is asked for anything."""
     delay = parse_delay(after)
-    with opened_database() as (database, settings), acting(database, settings) as (session, by):
-        pepper = service.rotate_peppers(settings.peppers_file, now=utc_now(), starts_in=delay)
-        record_act(session, actor=by, action="peppers.rotate", pepperId=pepper.pepper_id)
+    with opened_database() as (database, settings), acting_on_file(database, settings, "peppers.rotate") as begin:
+        pepper = service.rotate_peppers(
+            settings.peppers_file, now=utc_now(), starts_in=delay, before=lambda pepper_id: begin(pepperId=pepper_id)
+        )
     if as_json:
         print_model(PepperOut.of(pepper))
         return

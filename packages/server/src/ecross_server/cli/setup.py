@@ -57,6 +57,18 @@ class LostPeppersError(ConflictError):
         )
 
 
+class LostDatabaseError(UnavailableError):
+    """There was a database here, and its file is gone."""
+
+    code = "lost_database"
+
+    def __init__(self, file: Path, witness: Path) -> None:
+        super().__init__(
+            f"There is no {file}, but {witness} tells of a database that was used here: a new one would be empty. "
+            f"Put it back or restore it from a backup; to begin anew, remove {witness}."
+        )
+
+
 def prepare(settings: Settings) -> None:
     """Make all that is missing: folder, database, schema, signing key, pepper. What is there stays as it is.
 
@@ -65,6 +77,7 @@ def prepare(settings: Settings) -> None:
         NewerSchemaError: if the database was made by a newer version.
         DatabaseAwayError: if the database does not answer.
         FolderInUseError: while a backup is restored.
+        LostDatabaseError: if its file is gone.
         LostPeppersError: if the peppers are missing that the database's secrets were digested under.
     """
     os.umask(PRIVATE_UMASK)
@@ -80,6 +93,9 @@ def _make_missing(settings: Settings) -> None:
     if _is_missing(settings.signing_keys_file):
         create_private_file(settings.signing_keys_file, new_signing_keys(utc_now()))
     with contextlib.closing(Database(settings.database_url.get_secret_value())) as database:
+        file = Path(database.engine.url.database or "")
+        if database.is_sqlite and _is_missing(file) and not _is_missing(settings.audit_witness_file):
+            raise LostDatabaseError(file, settings.audit_witness_file)
         if migrations.current_revision(database) != migrations.REVISIONS[-1]:
             migrations.upgrade(database)
         if _is_missing(settings.peppers_file):

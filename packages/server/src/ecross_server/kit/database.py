@@ -6,12 +6,16 @@ SQLite is embedded by default, PostgreSQL is there to scale; all code above work
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
+from urllib.parse import quote
 
 from sqlalchemy import (
     URL,
@@ -50,6 +54,12 @@ SQLITE_AWAY: Final = (
 
 CONNECT_SECONDS: Final = 5
 
+SILENCE_SECONDS: Final = 60.0
+"""A database server from which so long not a byte comes is away, though its connections look open."""
+
+IDLE_SECONDS: Final = 600.0
+"""A transaction in which nothing is asked for so long is ended: who began it may be gone, and its locks would stay."""
+
 CONNECTIONS: Final = 20
 """A connection for each thread that may wait for the database; they are opened when needed and kept."""
 
@@ -63,6 +73,9 @@ NAMES: Final = {
     "pk": "pk_%(table_name)s",
 }
 """Every constraint has a name, the same on both databases, so that a migration can drop it again."""
+
+_silence: ContextVar[float] = ContextVar("silence", default=math.inf)
+"""How long the present transaction bears it; migrations, which may work on a large table for long, bear any."""
 
 
 class Base(DeclarativeBase):
@@ -124,9 +137,19 @@ class ExactDecimal(TypeDecorator[Decimal]):
 class Database:
     """Transactions on one database. Holds a pool of connections; threads may share it, forked processes must not."""
 
-    def __init__(self, url: str, *, busy_seconds: float = SQLITE_BUSY_SECONDS) -> None:
-        self.engine = _make_engine(url, busy_seconds)
+    def __init__(
+        self,
+        url: str,
+        *,
+        busy_seconds: float = SQLITE_BUSY_SECONDS,
+        silence_seconds: float = SILENCE_SECONDS,
+        idle_seconds: float = IDLE_SECONDS,
+        may_create: bool = True,
+    ) -> None:
+        """Whatever is asked connects by itself. SQLite's file is made if it is missing, unless that is not wanted."""
+        self.engine = _make_engine(url, busy_seconds, idle_seconds, may_create=may_create)
         self._busy_seconds = busy_seconds
+        self._silence_seconds = silence_seconds
         self._reading = self.engine.execution_options(
             ecross_begin="BEGIN",
             **({} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}),
@@ -142,13 +165,13 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
     @contextlib.contextmanager
-    def read(self) -> Iterator[Session]:
-        """A transaction that sees one state of the data.
+    def read(self, *, silence_seconds: float | None = None) -> Iterator[Session]:
+        """A transaction that sees one state of the data. Who cannot wait says how long the database may be silent.
 
         Raises:
             DatabaseAwayError: if the database does not answer.
         """
-        with _transaction(self._reading) as session:
+        with _transaction(self._reading, silence_seconds or self._silence_seconds) as session:
             yield session
 
     @contextlib.contextmanager
@@ -158,7 +181,7 @@ class Database:
         Raises:
             DatabaseAwayError: if the database does not answer.
         """
-        with _transaction(self.engine) as session:
+        with _transaction(self.engine, self._silence_seconds) as session:
             yield session
 
     def switch_to_wal(self) -> None:
@@ -196,9 +219,13 @@ def take_turns(session: Session, name: str) -> None:
 
 
 @contextlib.contextmanager
-def _transaction(engine: Engine) -> Iterator[Session]:
-    with translated_errors(), Session(engine, expire_on_commit=False) as session, session.begin():
-        yield session
+def _transaction(engine: Engine, silence_seconds: float) -> Iterator[Session]:
+    outer = _silence.set(silence_seconds)
+    try:
+        with translated_errors(), Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+    finally:
+        _silence.reset(outer)
 
 
 @contextlib.contextmanager
@@ -225,14 +252,14 @@ def _sqlite_error(error: DBAPIError) -> str:
     return str(getattr(error.orig, "sqlite_errorname", ""))
 
 
-def _make_engine(url: str, busy_seconds: float) -> Engine:
+def _make_engine(url: str, busy_seconds: float, idle_seconds: float, *, may_create: bool) -> Engine:
     try:
         parsed = make_url(url)
         if parsed.drivername not in DRIVERS:
             raise NoSuchModuleError  # noqa: TRY301 - one answer to every unusable address
         if parsed.get_backend_name() == "sqlite":
-            return _make_sqlite_engine(parsed, busy_seconds)
-        return _make_postgresql_engine(parsed.set(drivername="postgresql+psycopg"))
+            return _make_sqlite_engine(parsed, busy_seconds, may_create=may_create)
+        return _make_postgresql_engine(parsed.set(drivername="postgresql+psycopg"), idle_seconds)
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError):
         # The address may hold a password: it is not shown.
         raise InvalidInputError(
@@ -241,12 +268,14 @@ def _make_engine(url: str, busy_seconds: float) -> Engine:
         ) from None
 
 
-def _make_sqlite_engine(url: URL, busy_seconds: float) -> Engine:
+def _make_sqlite_engine(url: URL, busy_seconds: float, *, may_create: bool) -> Engine:
     # A database in memory would be another one for each connection.
     if url.database in {None, "", ":memory:"} or url.query:
         raise ArgumentError
+    # An empty file in the place of one that was moved away would cost that one, when it comes back, its latest changes.
+    existing = url.set(database=f"file:{quote(url.database or '')}", query={"mode": "rw", "uri": "true"})
     engine = create_engine(
-        url,
+        url if may_create else existing,
         hide_parameters=True,
         poolclass=QueuePool,
         pool_size=CONNECTIONS,
@@ -259,7 +288,7 @@ def _make_sqlite_engine(url: URL, busy_seconds: float) -> Engine:
     return engine
 
 
-def _make_postgresql_engine(url: URL) -> Engine:
+def _make_postgresql_engine(url: URL, idle_seconds: float) -> Engine:
     engine = create_engine(
         url,
         hide_parameters=True,
@@ -274,14 +303,58 @@ def _make_postgresql_engine(url: URL) -> Engine:
         driver.conninfo.make_conninfo(**url.query)
     except driver.ProgrammingError:  # an option that it does not know
         raise ArgumentError from None
-    event.listen(engine, "connect", _prepare_postgresql_connection)
+    event.listen(engine, "do_connect", functools.partial(_connect_to_postgresql, _impatient(driver)))
+    event.listen(engine, "connect", functools.partial(_prepare_postgresql_connection, idle_seconds))
     return engine
 
 
-def _prepare_postgresql_connection(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-    # Instants come back in the session's zone; in some, the first and the last days of the calendar do not exist.
+def _connect_to_postgresql(
+    connection_class: Any,  # noqa: ANN401 - the driver's, which may not be installed
+    _dialect: Dialect,
+    _entry: ConnectionPoolEntry,
+    arguments: list[Any],
+    options: dict[str, Any],
+) -> DBAPIConnection:
+    options["connect_timeout"] = math.ceil(min(CONNECT_SECONDS, _silence.get()))
+    connection: DBAPIConnection = connection_class.connect(*arguments, **options)
+    return connection
+
+
+@functools.cache
+def _impatient(driver: Any) -> Any:  # noqa: ANN401 - as above
+    """The driver's connection, given up when the server is silent for too long: TCP itself may bear it for hours."""
+
+    class Connection(driver.Connection):  # type: ignore[misc] # its base is not known to mypy
+        def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the driver's
+            return super().wait(self._listen(gen, _silence.get()), *arguments, **options)
+
+        def _listen(self, gen: Any, seconds: float) -> Generator[Any, Any, Any]:  # noqa: ANN401 - as above
+            heard_at = time.monotonic()
+            try:
+                wanted = next(gen)
+                while True:
+                    # Nothing comes ten times a second, when there is nothing.
+                    ready = yield wanted
+                    now = time.monotonic()
+                    if ready:
+                        heard_at = now
+                    elif now - heard_at > seconds:
+                        self.pgconn.finish()
+                        raise driver.OperationalError("silent for too long")
+                    wanted = gen.send(ready)
+            except StopIteration as ended:
+                return ended.value
+
+    return Connection
+
+
+def _prepare_postgresql_connection(
+    idle_seconds: float, connection: DBAPIConnection, _entry: ConnectionPoolEntry
+) -> None:
     cursor = connection.cursor()
+    # Instants come back in the session's zone; in some, the first and the last days of the calendar do not exist.
     cursor.execute("SET TIME ZONE 'UTC'")
+    cursor.execute(f"SET idle_in_transaction_session_timeout TO {int(idle_seconds * 1000)}")
     cursor.close()
     connection.commit()
 

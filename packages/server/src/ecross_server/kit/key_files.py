@@ -23,7 +23,7 @@ import structlog
 
 from ecross_server.kit.clock import parse_instant
 from ecross_server.kit.errors import ConflictError, DomainError, InvalidInputError
-from ecross_server.kit.private_files import UnwritableError, read_private_json, write_private_file
+from ecross_server.kit.private_files import UnwritableError, read_private_json, remove_leftovers, write_private_file
 
 STARTS_AT: Final = "startsAt"
 LOCK_SECONDS: Final = 10.0
@@ -124,6 +124,7 @@ def turn_to_change(path: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[Cha
         with contextlib.suppress(PermissionError):
             os.fchown(descriptor, owner.st_uid, owner.st_gid)  # made by root, it must not shut the owner out
         _lock(descriptor, path, time.monotonic() + seconds)
+        remove_leftovers(file)  # they hold keys
         yield ChangingFile(file, owner)
     finally:
         os.close(descriptor)  # ends the lock

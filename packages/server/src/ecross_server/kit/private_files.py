@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ecross_server.kit.errors import ConflictError, UnavailableError
+
+FRESH_BYTES = 8
+FRESH = re.compile(f"[0-9a-f]{{{2 * FRESH_BYTES}}}")
 
 OTHERS = 0o077
 """The permission bits of everybody but the owner."""
@@ -76,11 +80,18 @@ def create_private_file(path: Path, content: str) -> bool:
     return is_created
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes that were killed while they wrote the file have left; nobody may be writing it now."""
+    for entry in path.parent.glob(f".{path.name}.*"):
+        if FRESH.fullmatch(entry.name.removeprefix(f".{path.name}.")):
+            entry.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def _fresh_file(path: Path, content: str) -> Iterator[Path]:
     """A whole file beside the path, for the caller to put in its place; what is left of it is removed."""
     # The name is unguessable and O_EXCL refuses a link laid in its place.
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(FRESH_BYTES)}")
     try:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:

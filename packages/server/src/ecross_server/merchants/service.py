@@ -7,7 +7,7 @@ to the act that made them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -140,10 +140,17 @@ def list_peppers(session: Session, path: Path, *, now: datetime) -> list[PepperU
     return _shown(content["peppers"], peppers, repository.count_live_secrets(session, now), now)
 
 
-def rotate_peppers(path: Path, *, now: datetime, starts_in: timedelta = timedelta(0)) -> PepperUse:
+def rotate_peppers(
+    path: Path,
+    *,
+    now: datetime,
+    starts_in: timedelta = timedelta(0),
+    before: Callable[[str], None] = lambda _pepper_id: None,
+) -> PepperUse:
     """Put a new pepper first in the file; secrets come under it as they are used. Processes that rotate take turns.
 
-    `starts_in` is the time for which it is only known, not used yet.
+    `starts_in` is the time for which it is only known, not used yet. `before` is called with its id once nothing but
+    the writing is left to do.
 
     Raises:
         KeyFileBusyError, UnwritableError: if the file cannot be changed.
@@ -156,6 +163,7 @@ def rotate_peppers(path: Path, *, now: datetime, starts_in: timedelta = timedelt
         content = file.read()
         read_peppers(content, path)
         content = {**content, "peppers": [pepper, *content["peppers"]]}
+        before(pepper["id"])
         file.replace(content)
     return _shown([pepper], read_peppers(content, path, now.timestamp()), {}, now)[0]
 
