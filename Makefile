@@ -1,5 +1,7 @@
 # The front door: every command a person or CI needs. `make` alone lists them.
 export PYTHON
+# The tests start hundreds of processes: what they import is compiled once, not by each of them.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 CODE := packages tests benchmarks conftest.py

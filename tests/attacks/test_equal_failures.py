@@ -22,6 +22,7 @@ from ecross_server.merchants import service as merchants
 from ecross_server.merchants.rules import new_client_secret
 from ecross_server.merchants.service import IssuedCredential
 from ecross_server.settings import Settings
+from ecross_server.web.addresses import neighborhood
 
 Causes = dict[str, tuple[str, str]]
 
@@ -117,6 +118,8 @@ def test_every_cause_takes_the_very_same_steps_to_the_very_same_answer(
     application: Application, causes: Causes, mode: str
 ) -> None:
     Asked(application, causes["wrong secret"], "198.51.100.99")  # what is kept ready is ready then
+    for number in range(len(causes)):
+        neighborhood(f"198.51.100.{number}")
     # From an address of its own, each cause finds the limits as they are for the first request.
     asked = {
         cause: Asked(application, pair, f"198.51.100.{number}") for number, (cause, pair) in enumerate(causes.items())

@@ -196,6 +196,13 @@ class TestAnswers:
         assert (writes, is_closed) == (1, False)
         assert text.startswith(b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: ")
 
+    @pytest.mark.parametrize("value", [b"a\r\nx-injected: 1", b"\x00", b"a\nb"])
+    def test_no_header_can_split_it(self, value: bytes) -> None:
+        head = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2"), (b"x-bad", value)]}
+        text, _, _ = self.written(HttpProtocol, GET % b"/a", head, {"type": "http.response.body", "body": b"ok"})
+        assert b"x-injected" not in text
+        assert b"x-bad" not in text
+
     @examples(max_examples=300, deadline=None)
     @given(
         method=st.sampled_from(["GET", "HEAD", "POST"]),

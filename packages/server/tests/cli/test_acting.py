@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ecross_server.cli.acting import acting_on_file
+from ecross_server.cli.backup import tell_of_backup
 from ecross_server.kit.database import Database, DatabaseAwayError
 from ecross_server.settings import Settings
 
@@ -111,3 +112,14 @@ def test_a_leaked_key_goes_also_without_the_trail_but_not_without_a_disk(
     monkeypatch.delenv("ECROSS_SERVER_DATABASE_URL")
     ended = cli("keys", "rotate", "--drop-old", "--json")
     assert (ended.code, ended.error["code"]) == (5, "unwritable")
+
+
+def test_a_backup_that_cannot_be_recorded_is_kept_and_says_so(
+    short: Database,
+    on_sqlite: Settings,
+    locked: Callable[[], contextlib.AbstractContextManager[None]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with locked():
+        tell_of_backup(short, on_sqlite, is_sealed=True)
+    assert "The audit trail does not have this" in capsys.readouterr().err

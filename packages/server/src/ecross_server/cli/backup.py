@@ -178,11 +178,7 @@ def backup(
                     _write(out, contents, parts, passphrase)
             except FileExistsError:
                 raise FileExistsAlreadyError(f"{file} exists. To overwrite it: --force") from None
-        try:
-            with acting(database, settings) as (session, by):
-                record_act(session, actor=by, action="backup.write", isSealed=passphrase is not None)
-        except UnavailableError as error:  # a full disk is no reason to throw a backup away
-            warn(f"The audit trail does not have this: {error.message}")
+        tell_of_backup(database, settings, is_sealed=passphrase is not None)
     if as_json:
         print_json({**contents.result(file), "sealed": passphrase is not None})
         return
@@ -429,6 +425,15 @@ def _restore_sqlite(path: Path, contents: Contents, parts: dict[str, Path], sett
         targets = {**_small_files(settings), SQLITE_PART: path}
         logs = [path.with_name(f"{path.name}-{end}") for end in ("wal", "shm")]
         _replace_files({targets[name]: part for name, part in parts.items()}, logs, targets, settings)
+
+
+def tell_of_backup(database: Database, settings: Settings, *, is_sealed: bool) -> None:
+    """Record a backup. Where that cannot be, such as on a full disk, it is no reason to throw the backup away."""
+    try:
+        with acting(database, settings) as (session, by):
+            record_act(session, actor=by, action="backup.write", isSealed=is_sealed)
+    except UnavailableError as error:
+        warn(f"The audit trail does not have this: {error.message}")
 
 
 def _end_tokens(
