@@ -76,6 +76,11 @@ HAS_REDIS = _answers("127.0.0.1", 6379)
 BACKENDS = ["sqlite", *(["postgresql"] if HAS_POSTGRESQL else [])]
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    # Many tests wait for servers, databases and clocks more than they compute.
+    return max(3, os.cpu_count() or 1)
+
+
 def pytest_configure() -> None:
     missing = [name for name, there in (("PostgreSQL", HAS_POSTGRESQL), ("Redis", HAS_REDIS)) if not there]
     if missing and os.environ.get("CI") == "true":
