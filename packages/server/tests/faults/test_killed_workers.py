@@ -106,8 +106,14 @@ def test_a_worker_killed_again_and_again_costs_its_own_connections_and_its_last_
             os.kill(pid, signal.SIGKILL)
 
     def replaced(pid: int) -> int:
-        wait_for(lambda: len(children_of(supervisor)) == 3 and pid not in children_of(supervisor))
-        [new] = set(children_of(supervisor)) - {other, metrics}
+        found: set[int] = set()
+
+        def is_there() -> bool:
+            found.update(set(children_of(supervisor)) - {other, metrics, pid})
+            return bool(found)
+
+        wait_for(is_there)
+        [new] = found
         return new
 
     def look_at_metrics() -> None:
