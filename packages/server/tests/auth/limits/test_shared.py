@@ -169,6 +169,10 @@ def test_a_slow_answer_admits_no_more_than_a_fair_part(redis_url: str, line_to: 
     asyncio.run(main())
 
 
+def test_stopping_what_was_never_started_raises_nothing() -> None:
+    asyncio.run(SharedBudgets.at("redis://127.0.0.1:1/0", BudgetTable(1024)).stop())
+
+
 def test_without_redis_each_machine_counts_by_itself_and_nobody_waits() -> None:
     async def main() -> None:
         with capture_logs() as lines:

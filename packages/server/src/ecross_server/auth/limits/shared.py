@@ -187,7 +187,8 @@ class SharedBudgets:
         """Report what was spent, and let go. Takes no longer than it must where Redis does not answer."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.wait(self._tasks, timeout=REPORT_SECONDS)
+        if self._tasks:  # none where the start of the service failed before this one's
+            await asyncio.wait(self._tasks, timeout=REPORT_SECONDS)
         await self._report()
         with contextlib.suppress(Exception):
             if self.is_up:
