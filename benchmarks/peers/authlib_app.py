@@ -77,7 +77,7 @@ def make_app() -> Flask:
     server.register_grant(Grant)
     server.register_token_generator("default", TokenGenerator(bytes.fromhex(os.environ["PEER_SIGNING_KEY"])))
 
-    @flask_app.post("/token")  # type: ignore[untyped-decorator] # likewise
+    @flask_app.post("/token")
     def issue_token() -> Response:
         response: Response = server.create_token_response()
         return response

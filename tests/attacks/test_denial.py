@@ -118,7 +118,9 @@ def evil_texts() -> Iterator[Callable[[int], str]]:
                 yield lambda size, start=start, unit=unit, end=end: start + unit * (size // len(unit)) + end  # type: ignore[misc]
 
 
-OTHER_USES = {"SECRETS": "sub", "CONTROLS": "sub", "ACCEPTS_NOT": "search"}
+OTHER_USES = {
+    "SECRETS": "sub", "CONTROLS": "sub", "ACCEPTS_NOT": "search", "_ACCEPTS_NOT": "search", "_JOINED": "match",
+}  # fmt: skip
 """How else an expression of ours is used than with `fullmatch`."""
 
 

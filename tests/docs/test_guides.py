@@ -13,10 +13,11 @@ import pytest
 from ecross_server.settings import CONFIG_VARIABLE, Settings, variable
 
 if TYPE_CHECKING:
-    from conftest import StartServer
+    from conftest import ServerProcess, StartServer
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 PAGES = sorted(path for path in ROOT.rglob("*.md") if not {".venv", "node_modules"} & set(path.parts))
 
@@ -47,9 +48,36 @@ def as_pattern(expected: str) -> str:
 def test_the_commands_of_a_page_run_and_print_what_it_says(
     page: str, start_server: StartServer, tmp_path: Path
 ) -> None:
+    run_commands(page, start_server("--demo"), reader_folder(tmp_path))
+
+
+@pytest.mark.parametrize("page", ["docs/guides/verify-tokens.md"])
+def test_the_commands_of_a_page_run_and_then_its_programs_as_one(
+    page: str, start_server: StartServer, tmp_path: Path
+) -> None:
     server = start_server("--demo")
+    folder = reader_folder(tmp_path)
+    run_commands(page, server, folder)
+    programs = PROGRAM.findall((ROOT / page).read_text())
+    assert programs
+    program = folder / "program.py"
+    program.write_text("\n".join(programs))
+    command = [sys.executable, "-W", "error", str(program)]
+    ended = subprocess.run(
+        command, cwd=folder, env=server.environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def reader_folder(tmp_path: Path) -> Path:
+    """The folder in which a reader follows a page."""
     folder = tmp_path / "reader"
     folder.mkdir()
+    return folder
+
+
+def run_commands(page: str, server: ServerProcess, folder: Path) -> None:
+    """Run the page's commands one after the other, and look at what they print."""
     (folder / "var").symlink_to(server.data_dir)
     listed = steps(ROOT / page)
     assert listed

@@ -20,6 +20,7 @@ from ecross.jws import (
     StrictJsonError,
     key_secret,
     loads_strict,
+    verify_any,
     verify_compact,
 )
 
@@ -213,9 +214,26 @@ class TestHeader:
         assert refusal(seal(f"{header}.{{}}")).reason == "malformed"
         assert refusal(seal(f"{header}.abcd")).reason == "bad_header"
 
-    @pytest.mark.parametrize("typ", ['"jwt"', '"at+jwt"', '"JWE"', '""', "null", "1", '["JWT"]', '"application/jwt"'])
-    def test_another_type_than_jwt_is_refused(self, typ: str) -> None:
+    @pytest.mark.parametrize("typ", ["null", "1", '["JWT"]', "{}", "true"])
+    def test_a_type_that_is_no_text_is_refused(self, typ: str) -> None:
         assert refusal(sign(b"x", f'{{"alg":"HS256","typ":{typ}}}'.encode())).reason == "bad_header"
+
+    @pytest.mark.parametrize("typ", ['"jwt"', '"at+jwt"', '"JOSE"', '""', '"application/jwt"'])
+    def test_the_type_is_left_to_the_application(self, typ: str) -> None:
+        token = sign(b"x", f'{{"alg":"HS256","typ":{typ}}}'.encode())
+
+        assert verify_compact(token, SECRET) == b"x"
+        with pytest.raises(InvalidTokenError, match="not JWT") as caught:
+            verify_any(token.encode(), [HmacKey(SECRET)], typ="JWT")
+        assert caught.value.reason == "bad_header"
+
+    def test_an_application_may_ask_for_its_own_type(self) -> None:
+        token = sign(b"x", b'{"alg":"HS256","typ":"page"}')
+
+        assert verify_any(token.encode(), [HmacKey(SECRET)], typ="page") == b"x"
+        assert verify_any(sign(b"x", b'{"alg":"HS256"}').encode(), [HmacKey(SECRET)], typ="page") == b"x"
+        with pytest.raises(InvalidTokenError, match="not page"):
+            verify_any(TOKEN.encode(), [HmacKey(SECRET)], typ="page")
 
     def test_keys_that_a_token_brings_along_are_never_used(self) -> None:
         offered = {"kty": "oct", "k": b64url(OTHER_SECRET), "alg": "HS256", "kid": "mine"}
@@ -535,7 +553,7 @@ class TestSecrecy:
         [
             (sign(MARK.encode(), secret=OTHER_SECRET), SECRET),
             (sign(b"x", f'{{"alg":"{MARK}"}}'.encode()), SECRET),
-            (sign(b"x", f'{{"alg":"HS256","typ":"{MARK}"}}'.encode()), SECRET),
+            (sign(b"x", f'{{"alg":"HS256","typ":["{MARK}"]}}'.encode()), SECRET),
             (sign(b"x", f'{{"alg":"HS256","{MARK}":1,"{MARK}":2}}'.encode()), SECRET),
             (sign(b"x", f'{{"alg":"HS256","crit":["{MARK}"]}}'.encode()), SECRET),
             (sign(b"x", f'{{"{MARK}"'.encode()), SECRET),

@@ -1,4 +1,5 @@
 import base64
+import contextlib
 import copy
 import dataclasses
 import hmac
@@ -6,7 +7,10 @@ import json
 import math
 import os
 import pickle
+import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -127,6 +131,21 @@ class TestGoodTokens:
     )
     def test_scopes_are_the_words_of_the_scope(self, scope: str, scopes: set[str]) -> None:
         assert verifier().verify(issue(scope=scope)).scopes == scopes
+
+    @pytest.mark.parametrize(
+        ("scope", "allowed"),
+        [
+            ("catalog:read", {"catalog:read"}),
+            ("merchant", {"catalog:read", "catalog:write", "merchant", "anything"}),
+            ("merchants catalog", set()),
+            ("", set()),
+        ],
+    )
+    def test_a_scope_allows_itself_and_merchant_allows_all(self, scope: str, allowed: set[str]) -> None:
+        claims = verifier().verify(issue(scope=scope))
+
+        asked = ("catalog:read", "catalog:write", "merchant", "anything")
+        assert {each for each in asked if claims.may(each)} == allowed
 
     def test_claims_cannot_be_changed(self) -> None:
         claims = verifier().verify(issue())
@@ -479,6 +498,208 @@ class TestKeySets:
             TokenVerifier(keys=key_set(SECRET), issuer=issuer, audience=audience)
 
 
+KEYS_LOGGER = "ecross.verifier"
+
+
+def write_keys(path: Path, *chosen: bytes) -> None:
+    """Put the keys in the place of what is there, at once and whole."""
+    new = path.with_name("new")
+    new.write_text(json.dumps(key_set(*chosen)))
+    new.replace(path)
+
+
+_listeners: list[list[object]] = []
+
+
+def _tell_what_is_opened(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open":
+        for opened in _listeners:
+            opened.append(arguments[0])
+
+
+sys.addaudithook(_tell_what_is_opened)  # once: an audit hook cannot be taken away again
+
+
+@contextlib.contextmanager
+def noting_what_is_opened() -> Iterator[list[object]]:
+    """The paths of all files that are opened meanwhile."""
+    opened: list[object] = []
+    _listeners.append(opened)
+    yield opened
+    _listeners.remove(opened)
+
+
+class TestFollowingAKeyFile:
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        path = tmp_path / "keys.json"
+        write_keys(path, SECRETS[0])
+        return path
+
+    @pytest.fixture
+    def clock(self) -> Clock:
+        return Clock()
+
+    @pytest.fixture
+    def by(self, path: Path, clock: Clock) -> TokenVerifier:
+        return TokenVerifier(keys=path, issuer=ISSUER, audience=AUDIENCE, clock=clock)
+
+    def test_a_token_of_a_new_key_is_good_at_once(self, by: TokenVerifier, path: Path) -> None:
+        assert refusal(issue(SECRETS[1]), by).reason == "bad_signature"
+        write_keys(path, SECRETS[1], SECRETS[0])
+
+        assert by.verify(issue(SECRETS[1])).epoch == 3
+        assert by.verify(issue(SECRETS[0])).epoch == 3
+        assert "keys=2" in repr(by)
+
+    def test_a_key_that_is_gone_is_refused_within_a_second_even_for_tokens_seen_before(
+        self, by: TokenVerifier, path: Path, clock: Clock
+    ) -> None:
+        by.verify(issue(SECRETS[0]))
+        write_keys(path, SECRETS[1])
+
+        clock.now = NOW + 0.999
+        by.verify(issue(SECRETS[0]))
+        clock.now = NOW + 1
+        assert refusal(issue(SECRETS[0]), by).reason == "bad_signature"
+        assert refusal(issue(SECRETS[0]), by).reason == "bad_signature"
+
+    def test_a_clock_that_is_set_back_does_not_keep_a_file_from_being_looked_at(
+        self, by: TokenVerifier, path: Path, clock: Clock
+    ) -> None:
+        clock.now = NOW + 20_000
+        by.verify(issue(SECRETS[0]))
+        write_keys(path, SECRETS[1])
+
+        clock.now = NOW
+        assert refusal(issue(SECRETS[0]), by).reason == "bad_signature"
+
+    def test_a_file_written_in_place_within_the_same_instant_and_size_is_taken(
+        self, by: TokenVerifier, path: Path, clock: Clock
+    ) -> None:
+        before = path.stat()
+        path.write_text(json.dumps(key_set(SECRETS[1])))  # the same file and length
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+        clock.now = NOW + 1
+        assert by.verify(issue(SECRETS[1])).epoch == 3
+
+    def test_an_unchanged_file_is_read_twice_and_then_only_looked_at(
+        self, by: TokenVerifier, path: Path, clock: Clock
+    ) -> None:
+        token = issue(SECRETS[0])
+        first = by.verify(token)
+        with noting_what_is_opened() as opened:
+            for second in range(1, 6):
+                clock.now = NOW + second
+                assert by.verify(token) is first  # what is remembered stays
+            for _ in range(5):
+                refusal(issue(SECRETS[1]), by)
+
+        assert opened.count(str(path)) == 1
+
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            lambda path: path.unlink(),
+            lambda path: path.write_bytes(b""),
+            lambda path: path.write_bytes(path.read_bytes()[:40]),
+            lambda path: write_keys(path, *[SECRET] * 4),
+            lambda path: write_keys(path, b"short"),
+        ],
+        ids=["missing", "empty", "half", "too many", "too short"],
+    )
+    def test_with_a_file_that_cannot_be_used_the_keys_from_before_stay(
+        self,
+        by: TokenVerifier,
+        path: Path,
+        clock: Clock,
+        spoil: Callable[[Path], object],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        caplog.set_level("INFO", KEYS_LOGGER)
+        spoil(path)
+
+        for second in range(1, 6):
+            clock.now = NOW + second
+            assert by.verify(issue(SECRETS[0])).epoch == 3
+            assert refusal(issue(SECRETS[1]), by).reason == "bad_signature"
+
+        (warning,) = caplog.records  # not one a second
+        assert warning.levelname == "WARNING"
+        assert str(path) in warning.getMessage()
+        assert b64url(SECRET) not in warning.getMessage()
+        assert warning.exc_info is None
+        write_keys(path, SECRETS[1])
+        assert by.verify(issue(SECRETS[1])).epoch == 3
+        assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+        assert str(path) in caplog.messages[1]
+
+    def test_a_file_that_comes_back_as_it_was_is_told(
+        self, by: TokenVerifier, path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO", KEYS_LOGGER)
+        aside = path.with_name("aside")
+        for second in range(1, 4):  # also once it was seen unchanged for a while
+            clock.now = NOW + second
+            by.verify(issue(SECRETS[0]))
+        path.rename(aside)
+        clock.now = NOW + 4
+        by.verify(issue(SECRETS[0]))
+        aside.rename(path)
+
+        for second in range(5, 8):
+            clock.now = NOW + second
+            by.verify(issue(SECRETS[0]))
+        assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+    def test_forged_tokens_do_not_have_an_unusable_file_read_each_time(self, by: TokenVerifier, path: Path) -> None:
+        path.unlink()
+        refusal(issue(SECRETS[1]), by)
+        with noting_what_is_opened() as opened:
+            for _ in range(5):
+                refusal(issue(SECRETS[1]), by)
+
+        assert str(path) not in opened
+
+    def test_threads_never_refuse_a_token_of_a_key_that_stays_while_the_file_is_replaced(self, path: Path) -> None:
+        by = TokenVerifier(keys=path, issuer=ISSUER, audience=AUDIENCE, cache_size=0)
+        token = issue(iat=0, nbf=0, exp=2**50)
+        is_done = threading.Event()
+
+        def ask() -> int:
+            count = 0
+            while not is_done.is_set():
+                by.verify(token)
+                with contextlib.suppress(InvalidTokenError):  # makes it look at the file
+                    by.verify(issue(SECRETS[3]))
+                count += 1
+            return count
+
+        with ThreadPoolExecutor(4) as pool:
+            asking = [pool.submit(ask) for _ in range(4)]
+            for number in range(100):
+                write_keys(path, SECRETS[1 + number % 2], SECRET)
+            is_done.set()
+            assert all(each.result() for each in asking)
+
+    @pytest.mark.parametrize("now", [math.nan, math.inf])
+    def test_a_clock_that_gives_no_number_lets_nothing_pass(
+        self, by: TokenVerifier, path: Path, clock: Clock, now: float
+    ) -> None:
+        mapped = verifier(clock=clock)
+        for each in (by, mapped):
+            each.verify(issue())
+        clock.now = now
+        for each in (by, mapped):
+            assert refusal(issue(), each).reason == "expired"
+            assert refusal(issue(jti="never seen"), each).reason == "expired"
+        clock.now = NOW
+        for each in (by, mapped):
+            assert each.verify(issue()).epoch == 3
+        assert path.exists()
+
+
 class TestSecrecy:
     def test_a_verifier_shows_whom_it_serves_and_no_key(self) -> None:
         by = verifier(SECRETS[0], SECRETS[1])
@@ -524,9 +745,9 @@ class TestSecrecy:
         token = issue()
         by.verify(token)
 
-        (digest,) = by._recent
+        (digest,) = by._trusted.recent
         assert len(digest) == 32
-        assert token not in repr(by._recent)
+        assert token not in repr(by._trusted.recent)
 
 
 class TestCache:
@@ -572,14 +793,14 @@ class TestCache:
             refusal(token, by)
         by.verify(issue())
 
-        assert len(by._recent) + len(by._older) == 1
+        assert len(by._trusted.recent) + len(by._trusted.older) == 1
 
     @pytest.mark.parametrize("size", [0, 1, 2, 3, 10])
     def test_the_cache_does_not_grow_beyond_its_size(self, size: int) -> None:
         by = verifier(cache_size=size)
         for number in range(50):
             by.verify(issue(jti=str(number)))
-            assert len(by._recent) + len(by._older) <= size
+            assert len(by._trusted.recent) + len(by._trusted.older) <= size
 
     def test_a_token_in_use_outlasts_those_seen_once(self) -> None:
         by = verifier(cache_size=10)
@@ -615,7 +836,7 @@ class TestCache:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(work, range(8)))
 
-        assert len(by._recent) + len(by._older) <= 8 + 8  # a race may overrun by one token per thread
+        assert len(by._trusted.recent) + len(by._trusted.older) <= 8 + 8  # a race may overrun by one token per thread
 
     def test_an_unfit_cache_size_is_refused(self) -> None:
         with pytest.raises(ValueError, match="cache_size"):

@@ -1,10 +1,130 @@
-"""The errors of the client: everything it raises on purpose is an `EcrossError`."""
+"""The errors of the client: everything it raises on purpose is an `EcrossError`.
 
+None of them holds a secret or a token, in its text, its `repr` or its pickle: all are safe to log.
+"""
+
+from collections.abc import Sequence
 from enum import StrEnum
+from typing import NamedTuple
+
+__all__ = [
+    "ApiError",
+    "CacheError",
+    "ConfigurationError",
+    "EcrossError",
+    "FieldError",
+    "ForbiddenError",
+    "InvalidCredentialsError",
+    "InvalidKeyError",
+    "InvalidTokenError",
+    "InvalidTokenReason",
+    "NotFoundError",
+    "RateLimitedError",
+    "ServerError",
+    "TransportError",
+    "UnauthorizedError",
+    "ValidationError",
+]
 
 
 class EcrossError(Exception):
     """The base of every error the client raises on purpose."""
+
+
+class ConfigurationError(EcrossError):
+    """Something that the client needs is missing or contradicts itself; the message says where to tell it."""
+
+
+class CacheError(EcrossError):
+    """The token cache cannot be used: not private, not writable, not readable. The message names the file."""
+
+
+class TransportError(EcrossError):
+    """No answer: the server could not be reached, said nothing in time, or did not speak HTTP.
+
+    `is_timeout` tells the second from the others. Whether the server has acted on the request is not known.
+    """
+
+    def __init__(self, message: str, *, is_timeout: bool = False) -> None:
+        super().__init__(message)
+        self.is_timeout = is_timeout
+
+
+class FieldError(NamedTuple):
+    """One fault of a request's body: where, and what."""
+
+    path: str
+    message: str
+
+
+class ApiError(EcrossError):
+    """The server answered that it will not.
+
+    `status` is the HTTP status, `message` the server's sentence, `code` the stable name of the fault where the server
+    gives one, `request_id` what its operator finds the request by.
+    """
+
+    def __init__(self, status: int, message: str, code: str | None = None, request_id: str | None = None) -> None:
+        super().__init__(status, message, code, request_id)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.request_id = request_id
+
+    def __str__(self) -> str:
+        told = [str(self.status), *([self.code] if self.code else [])]
+        told += [f"request {self.request_id}"] if self.request_id else []
+        return f"{self.message} ({', '.join(told)})"
+
+
+class InvalidCredentialsError(ApiError):
+    """The client id or the client secret is wrong, disabled or expired: the server does not say which."""
+
+
+class UnauthorizedError(ApiError):
+    """The server refused the access token, also a fresh one (401)."""
+
+
+class ForbiddenError(ApiError):
+    """The credentials do not allow this (403)."""
+
+
+class NotFoundError(ApiError):
+    """There is no such thing, or it is another merchant's (404)."""
+
+
+class ValidationError(ApiError):
+    """The request is not what it must be (400, 409, 413, 415, 422); `errors` tells each fault the server told."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        request_id: str | None = None,
+        errors: Sequence[FieldError] = (),
+    ) -> None:
+        super().__init__(status, message, code, request_id)
+        self.errors = tuple(errors)
+
+
+class RateLimitedError(ApiError):
+    """Too many requests (429); `retry_after_seconds` is how long to wait, where it is known."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(status, message, code, request_id)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ServerError(ApiError):
+    """The server failed, or is away behind its proxy (5xx)."""
 
 
 class InvalidTokenReason(StrEnum):

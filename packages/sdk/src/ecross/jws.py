@@ -37,6 +37,7 @@ _JSON_SPACE = " \t\n\r"
 
 # {"alg":"HS256","typ":"JWT"}: what e-CROSS itself issues, known good without parsing.
 _ISSUED_HEADER = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
+_TYPES_OF_ISSUED = ("JWT", None)
 
 
 class StrictJsonError(ValueError):
@@ -173,9 +174,9 @@ def verify_compact(token: str | bytes, key: Mapping[str, object] | bytes) -> byt
 
     The algorithm is HS256 whatever the token says, and the token must say so too. Nothing in the token is
     interpreted before its signature is found good. Then the header must be an object without a member named twice,
-    with `alg` "HS256", a `typ` of "JWT" if it has one, and neither `crit` nor `b64`. Keys that a header offers or
-    points to (`jwk`, `jku`, `x5c`, `x5u`, `kid`) are never looked at. Every part must be base64url in its one
-    canonical form. A token has at most 8,192 bytes.
+    with `alg` "HS256" and neither `crit` nor `b64`. Its `typ` may be any text, for the application to judge (section
+    4.1.9). Keys that a header offers or points to (`jwk`, `jku`, `x5c`, `x5u`, `kid`) are never looked at. Every part
+    must be base64url in its one canonical form. A token has at most 8,192 bytes.
 
     Raises `InvalidTokenError`, for an unfit key its subclass `InvalidKeyError`.
     """
@@ -195,8 +196,11 @@ def token_bytes(token: object) -> bytes:
     return token.encode()
 
 
-def verify_any(token: bytes, keys: Sequence[HmacKey]) -> bytes:
-    """Like `verify_compact`, for bytes from `token_bytes` and several keys: any of them may have signed."""
+def verify_any(token: bytes, keys: Sequence[HmacKey], *, typ: str | None = None) -> bytes:
+    """Like `verify_compact`, for bytes from `token_bytes` and several keys: any of them may have signed.
+
+    With `typ`, a header that names another type is refused; that e-CROSS issues is of type "JWT".
+    """
     if token.translate(None, _ALPHABET) != b"..":
         raise InvalidTokenError(InvalidTokenReason.MALFORMED, "The token is not three parts of base64url.")
     signing_input, _, encoded_signature = token.rpartition(b".")
@@ -207,12 +211,12 @@ def verify_any(token: bytes, keys: Sequence[HmacKey]) -> bytes:
     else:
         raise InvalidTokenError(InvalidTokenReason.BAD_SIGNATURE, "The token was signed with none of the known keys.")
     encoded_header, _, encoded_payload = signing_input.partition(b".")
-    if encoded_header != _ISSUED_HEADER:
-        _check_header(_decode_part(encoded_header))
+    if encoded_header != _ISSUED_HEADER or typ not in _TYPES_OF_ISSUED:
+        _check_header(_decode_part(encoded_header), typ)
     return _decode_part(encoded_payload)
 
 
-def _check_header(data: bytes) -> None:
+def _check_header(data: bytes, typ: str | None) -> None:
     try:
         header = loads_strict(data)
     except StrictJsonError:
@@ -221,8 +225,11 @@ def _check_header(data: bytes) -> None:
         raise InvalidTokenError(InvalidTokenReason.BAD_HEADER, "The token's header is not a strict JSON object.")
     if header.get("alg") != "HS256":
         raise InvalidTokenError(InvalidTokenReason.BAD_HEADER, "The token's algorithm (alg) is not HS256.")
-    if header.get("typ", "JWT") != "JWT":
-        raise InvalidTokenError(InvalidTokenReason.BAD_HEADER, "The token's type (typ) is not JWT.")
+    said_typ = header.get("typ", typ or "")
+    if not isinstance(said_typ, str):
+        raise InvalidTokenError(InvalidTokenReason.BAD_HEADER, "The token's type (typ) is no text.")
+    if typ is not None and said_typ != typ:
+        raise InvalidTokenError(InvalidTokenReason.BAD_HEADER, f"The token's type (typ) is not {typ}.")
     # RFC 7797 demands crit beside b64, and we understand no extension: either one alone is refused.
     if "crit" in header or "b64" in header:
         raise InvalidTokenError(InvalidTokenReason.BAD_HEADER, "The token demands an extension (crit or b64).")

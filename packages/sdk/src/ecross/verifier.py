@@ -3,6 +3,7 @@
 A client's revocation is known to the issuer alone: compare `Claims.epoch` with it, or rely on short lifetimes.
 """
 
+import logging
 import math
 import os
 import time
@@ -19,6 +20,11 @@ __all__ = ["Claims", "InvalidKeyError", "InvalidTokenError", "InvalidTokenReason
 
 MAX_KEYS = 3
 
+KEY_FILE_SECONDS = 1.0
+"""So often, at most, a file of keys is looked at while tokens are found good."""
+
+_ALL_SCOPES = "merchant"  # as the server grants it: everything that concerns the merchant
+
 # iat and nbf are the issuer's clock. Without a second's grace, a token that one machine has just issued is refused by
 # the next one whose clock is some milliseconds behind. Nobody gains by it: no token exists before its iat.
 _CLOCK_SKEW_SECONDS = 1
@@ -27,6 +33,8 @@ _BEYOND_SANE = 2**53  # integers below it are the same number to every JSON read
 
 _TEXT_CLAIMS = ("iss", "sub", "jti", "client_id", "merchant_id", "scope")
 _NUMBER_CLAIMS = ("iat", "nbf", "exp", "epoch")
+
+_log = logging.getLogger("ecross.verifier")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +60,37 @@ class Claims:
         """The scope's values (RFC 6749 section 3.3)."""
         return frozenset(filter(None, self.scope.split(" ")))
 
+    def may(self, scope: str) -> bool:
+        """Whether the token allows what needs the scope; the scope `merchant` allows all of it."""
+        scopes = self.scopes
+        return _ALL_SCOPES in scopes or scope in scopes
+
+
+class _Trusted:
+    """A set of keys, and what was found good under it: one is never without the other."""
+
+    __slots__ = ("keys", "older", "recent")
+
+    def __init__(self, keys: tuple[HmacKey, ...]) -> None:
+        self.keys = keys
+        # Two generations instead of a list of uses: only single dictionary operations, so that no lock is needed.
+        self.recent: dict[bytes, _Known] = {}
+        self.older: dict[bytes, _Known] = {}
+
+
+_Known = tuple[Claims, float, float]
+"""What a good token says, and from when until when it is taken."""
+
 
 class TokenVerifier:
     """Verifies access tokens that an e-CROSS server issued for one audience.
 
     `keys` is a JWK Set (RFC 7517 section 5) of one to three HS256 keys, as a mapping or as the path of a file that
-    holds one; it is read once. Any of its keys may have signed a token: that is how keys are rotated.
+    holds one. Any of its keys may have signed a token: that is how keys are rotated.
+
+    A file is followed: it is looked at again when it was last looked at a second ago, and before a token is refused
+    for its signature. What was found good under keys that are gone is not remembered. A file that cannot be used is
+    reported to the logger `ecross.verifier`, once for each fault, and the keys from before stay.
 
     `leeway_seconds` is added to both ends of a token's life. Without it a token is refused from the very second of
     its `exp` on. `iat` and `nbf` have one second of grace beside it, for clocks that differ by less.
@@ -68,7 +101,10 @@ class TokenVerifier:
     Raises `InvalidKeyError` for unfit keys, `ValueError` for any other unfit argument.
     """
 
-    __slots__ = ("_audience", "_clock", "_generation_size", "_issuer", "_keys", "_leeway", "_older", "_recent")
+    __slots__ = (
+        "_audience", "_clock", "_generation_size", "_issuer", "_key_file", "_leeway", "_look_after", "_looked_at",
+        "_trusted",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -86,18 +122,24 @@ class TokenVerifier:
             raise ValueError("leeway_seconds must be a number from 0 up")
         if cache_size < 0:
             raise ValueError("cache_size must not be negative")
-        self._keys = _import_key_set(keys)
         self._issuer = issuer
         self._audience = audience
         self._leeway = leeway_seconds
         self._clock = clock
-        # Two generations instead of a list of uses: only single dictionary operations, so that no lock is needed.
         self._generation_size = cache_size // 2
-        self._recent: dict[bytes, Claims] = {}
-        self._older: dict[bytes, Claims] = {}
+        self._key_file: _KeyFile | None = None
+        self._looked_at = -math.inf
+        self._look_after = math.inf
+        if isinstance(keys, (str, os.PathLike)):
+            self._key_file = _KeyFile(Path(keys))
+            self._trusted = _Trusted(self._key_file.read())
+            self._looked_at = clock()
+            self._look_after = self._looked_at + KEY_FILE_SECONDS
+        else:
+            self._trusted = _Trusted(_import_jwks(keys))
 
     def __repr__(self) -> str:
-        return f"TokenVerifier(issuer={self._issuer!r}, audience={self._audience!r}, keys={len(self._keys)})"
+        return f"TokenVerifier(issuer={self._issuer!r}, audience={self._audience!r}, keys={len(self._trusted.keys)})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a TokenVerifier is neither copied nor pickled: it holds keys")
@@ -110,32 +152,67 @@ class TokenVerifier:
         """
         compact = token_bytes(token)
         digest = sha256(compact).digest()
-        claims = self._recent.get(digest)
-        if claims is not None:
-            self._check_times(claims)
-            return claims
-        claims = self._older.get(digest)
-        if claims is None:
-            claims = self._read_claims(verify_any(compact, self._keys))
-        self._check_times(claims)
-        self._remember(digest, claims)
+        now = self._clock()
+        # Both ways: a clock that was set back must not keep the file from being looked at.
+        if not self._looked_at <= now < self._look_after:
+            self._follow_file(now)
+        trusted = self._trusted
+        known = trusted.recent.get(digest)
+        if known is not None:
+            claims, starts_at, ends_at = known
+            if starts_at <= now < ends_at:
+                return claims
+        else:
+            known = trusted.older.get(digest)
+        if known is None:
+            trusted, payload = self._authenticate(compact, trusted, now)
+            known = self._with_life(self._read_claims(payload))
+        claims, starts_at, ends_at = known
+        # Asked this way round, a clock that gives no number lets nothing pass.
+        if not now < ends_at:
+            raise InvalidTokenError(InvalidTokenReason.EXPIRED, "The token has expired.")
+        if not starts_at <= now:
+            raise InvalidTokenError(InvalidTokenReason.NOT_YET_VALID, "The token is not valid yet.")
+        self._remember(trusted, digest, known)
         return claims
 
-    def _remember(self, digest: bytes, claims: Claims) -> None:
-        if len(self._recent) >= self._generation_size:
+    def _authenticate(self, compact: bytes, trusted: _Trusted, now: float) -> tuple[_Trusted, bytes]:
+        try:
+            return trusted, verify_any(compact, trusted.keys, typ="JWT")
+        except InvalidTokenError as error:
+            # The issuer may sign with a key that stands in the file since a moment ago.
+            if self._key_file is None or error.reason != InvalidTokenReason.BAD_SIGNATURE:
+                raise
+            if self._key_file.is_as_last_seen():
+                raise
+            self._follow_file(now)
+            if self._trusted is trusted:
+                raise
+        trusted = self._trusted
+        return trusted, verify_any(compact, trusted.keys, typ="JWT")
+
+    def _follow_file(self, now: float) -> None:
+        self._looked_at = now
+        if self._key_file is None:  # the clock gave no number
+            return
+        self._look_after = now + KEY_FILE_SECONDS
+        # No lock, which a fork could leave locked for ever: threads that find a new file at once read it twice, and
+        # one that comes late with an older one is put right at the next look.
+        keys = self._key_file.read_changed()
+        if keys is not None:
+            self._trusted = _Trusted(keys)
+
+    def _with_life(self, claims: Claims) -> _Known:
+        starts_at = max(claims.not_before, claims.issued_at) - self._leeway - _CLOCK_SKEW_SECONDS
+        return claims, starts_at, claims.expires_at + self._leeway
+
+    def _remember(self, trusted: _Trusted, digest: bytes, known: _Known) -> None:
+        if len(trusted.recent) >= self._generation_size:
             if not self._generation_size:
                 return
             # Threads that do this at once forget a few tokens, which are then verified again.
-            self._older, self._recent = self._recent, {}
-        self._recent[digest] = claims
-
-    def _check_times(self, claims: Claims) -> None:
-        now = self._clock()
-        if now >= claims.expires_at + self._leeway:
-            raise InvalidTokenError(InvalidTokenReason.EXPIRED, "The token has expired.")
-        latest_start = now + self._leeway + _CLOCK_SKEW_SECONDS
-        if claims.not_before > latest_start or claims.issued_at > latest_start:
-            raise InvalidTokenError(InvalidTokenReason.NOT_YET_VALID, "The token is not valid yet.")
+            trusted.older, trusted.recent = trusted.recent, {}
+        trusted.recent[digest] = known
 
     def _read_claims(self, payload: bytes) -> Claims:
         try:
@@ -196,22 +273,91 @@ def _unfit_claim(wire: dict[str, object], name: str) -> InvalidTokenError:
     return InvalidTokenError(InvalidTokenReason.BAD_CLAIM, f"The token's claim {name} is not what it must be.")
 
 
-def _import_key_set(keys: object) -> tuple[HmacKey, ...]:
-    if isinstance(keys, (str, os.PathLike)):
-        path = Path(keys)
+class _KeyFile:
+    """A file that holds a JWK Set and may be replaced, or written anew, at any time."""
+
+    __slots__ = ("_content_digest", "_fault", "_identity", "_is_settled", "_path")
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._identity: tuple[int, ...] | None = None
+        self._content_digest = b""
+        self._is_settled = False
+        self._fault: str | None = None
+
+    def read(self) -> tuple[HmacKey, ...]:
+        """The keys it holds now; `InvalidKeyError`, which names the file, if it cannot be used."""
+        content, self._identity = self._open()
         try:
-            return _import_jwks(_read_json(path))
+            keys = _import_jwks(_parse(content))
         except InvalidKeyError as error:
             fault = error.message
-        raise InvalidKeyError(f"{path}: {fault}")
-    return _import_jwks(keys)
+        else:
+            self._content_digest = sha256(content).digest()
+            self._is_settled = False
+            return keys
+        raise self._unusable(fault)
+
+    def is_as_last_seen(self) -> bool:
+        """Whether it seems to be what was last read, usable or not: this is cheap."""
+        try:
+            return _identity(self._path.stat()) == self._identity
+        except OSError:
+            return self._fault is not None
+
+    def read_changed(self) -> tuple[HmacKey, ...] | None:
+        """The keys it holds now if they may be others than those last read; None if not, or if it cannot be used."""
+        try:
+            if self._is_settled and _identity(self._path.stat()) == self._identity:
+                self._tell_recovery()
+                return None
+            # Read twice, the second time when it has been the same for a while: file times are coarse, and what was
+            # written right after the first time may show the same.
+            content, identity = self._open()
+            if self._content_digest == sha256(content).digest():
+                self._is_settled = identity == self._identity
+                self._identity = identity
+                self._tell_recovery()
+                return None
+            keys = self.read()
+        except OSError as error:
+            fault = f"{self._path}: The file cannot be read ({error.strerror})."
+        except InvalidKeyError as error:
+            fault = error.message
+        else:
+            self._fault = None
+            _log.info("The verifier has taken over %d keys from %s", len(keys), self._path)
+            return keys
+        self._is_settled = False
+        if fault != self._fault:
+            self._fault = fault
+            _log.warning("The verifier goes on with the keys it has. %s", fault)
+        return None
+
+    def _tell_recovery(self) -> None:
+        if self._fault is not None:
+            self._fault = None
+            _log.info("The verifier finds the keys it has in %s again", self._path)
+
+    def _open(self) -> tuple[bytes, tuple[int, ...]]:
+        try:
+            with self._path.open("rb") as file:
+                return file.read(), _identity(os.fstat(file.fileno()))
+        except OSError as error:
+            fault = f"The file cannot be read ({error.strerror})."
+        raise self._unusable(fault)
+
+    def _unusable(self, fault: str) -> InvalidKeyError:
+        return InvalidKeyError(f"{self._path}: {fault}")
 
 
-def _read_json(path: Path) -> object:
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _parse(content: bytes) -> object:
     try:
-        return loads_strict(path.read_bytes())
-    except OSError as error:
-        fault = f"The file cannot be read ({error.strerror})."
+        return loads_strict(content)
     except StrictJsonError as error:
         fault = f"The file is no strict JSON: {error}."
     raise InvalidKeyError(fault)
