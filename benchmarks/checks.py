@@ -16,6 +16,7 @@ from typing import Final
 
 from benchmarks.figures import Spread
 from benchmarks.servers import copy_of, demo_credentials
+from ecross.verifier import TokenVerifier
 from ecross_server.auth.registry import Registry
 from ecross_server.auth.service import AuthService
 from ecross_server.kit.database import Database
@@ -27,7 +28,7 @@ DISTINCT_TOKENS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What one call of the service costs, in microseconds."""
+    """What one call of the service, or of the verifier that others use, costs in microseconds."""
 
     name: str
     budget_us: float | None
@@ -49,6 +50,8 @@ def measure_checks(demo_dir: Path, repeats: int) -> list[Check]:
             lifetime_seconds=settings.token_lifetime_seconds,
         )
 
+        verifier = TokenVerifier(keys=settings.signing_keys_file, issuer=settings.issuer, audience=settings.audience)
+
         def issue() -> str:
             return service.issue_access_token(credentials.client_id, credentials.client_secret).token
 
@@ -68,4 +71,6 @@ def measure_checks(demo_dir: Path, repeats: int) -> list[Check]:
             Check("issue_access_token", None, per_call(issue)),
             Check("authenticate, token never seen", 30, per_call(lambda: service.authenticate(next(tokens)))),
             Check("authenticate, token seen before", 3, per_call(lambda: service.authenticate(known))),
+            Check("TokenVerifier.verify, token never seen", 30, per_call(lambda: verifier.verify(next(tokens)))),
+            Check("TokenVerifier.verify, token seen before", 3, per_call(lambda: verifier.verify(known))),
         ]

@@ -185,15 +185,15 @@ def verify_compact(token: str | bytes, key: Mapping[str, object] | bytes) -> byt
 
 def token_bytes(token: object) -> bytes:
     """The token as bytes, for `verify_any`; `InvalidTokenError` if it is no ASCII text or too long."""
+    if isinstance(token, str) and len(token) <= MAX_TOKEN_BYTES and token.isascii():
+        return token.encode()
     if not isinstance(token, (str, bytes)):
         raise InvalidTokenError(InvalidTokenReason.MALFORMED, "The token is no text.")
     if len(token) > MAX_TOKEN_BYTES:
         raise InvalidTokenError(InvalidTokenReason.TOO_LONG, f"The token is longer than {MAX_TOKEN_BYTES} bytes.")
     if isinstance(token, bytes):
         return token
-    if not token.isascii():
-        raise InvalidTokenError(InvalidTokenReason.MALFORMED, "The token has characters outside base64url.")
-    return token.encode()
+    raise InvalidTokenError(InvalidTokenReason.MALFORMED, "The token has characters outside base64url.")
 
 
 def verify_any(token: bytes, keys: Sequence[HmacKey], *, typ: str | None = None) -> bytes:
