@@ -9,7 +9,15 @@ from ecross import errors, jws, verifier
 
 
 def test_the_public_names_are_these() -> None:
-    assert ecross.__all__ == ["Claims", "EcrossError", "InvalidTokenError", "TokenVerifier", "__version__"]
+    assert ecross.__all__ == [
+        "Claims",
+        "EcrossError",
+        "FileCache",
+        "GitExposureWarning",
+        "InvalidTokenError",
+        "TokenVerifier",
+        "__version__",
+    ]
     assert set(ecross.__all__) <= set(dir(ecross))
 
 

@@ -6,9 +6,19 @@ The names below are loaded when first used, so that `import ecross.jws` loads th
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__all__ = ["Claims", "EcrossError", "InvalidTokenError", "TokenVerifier", "__version__"]
+__all__ = [
+    "Claims",
+    "EcrossError",
+    "FileCache",
+    "GitExposureWarning",
+    "InvalidTokenError",
+    "TokenVerifier",
+    "__version__",
+]
 
 if TYPE_CHECKING:
+    from ecross._private_files import GitExposureWarning
+    from ecross._token_cache import FileCache
     from ecross.errors import EcrossError, InvalidTokenError
     from ecross.verifier import Claims, TokenVerifier
 
@@ -17,6 +27,8 @@ else:  # hidden from type checkers: with a __getattr__ they take every misspelle
     _HOMES = {
         "Claims": "ecross.verifier",
         "EcrossError": "ecross.errors",
+        "FileCache": "ecross._token_cache",
+        "GitExposureWarning": "ecross._private_files",
         "InvalidTokenError": "ecross.errors",
         "TokenVerifier": "ecross.verifier",
     }
