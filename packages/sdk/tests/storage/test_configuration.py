@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ecross._configuration import Configuration, Credentials, Endpoints, load_configuration, store_profile
 from ecross._keyring import Keyring
 from ecross._private_files import GitExposureWarning
+from ecross._token_cache import FileCache
 from ecross.errors import ConfigurationError
 
 SECRET = "ecs_made_up_secret"
@@ -392,3 +393,14 @@ class TestProfiles:
         config_file.write_text('[profiles.default]\nclient_id = "a"\n')
         environ = {"ECROSS_BASE_URL": "https://a.test", "ECROSS_CLIENT_SECRET": "second"}
         assert load(environ, client_secret="first", keyring=no_keyring).credentials == Credentials("a", "first")
+
+
+def test_a_home_written_as_a_tilde_is_the_same_for_client_and_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ECROSS_CACHE_DIR", "~/tokens")
+
+    told = load_configuration(base_url="https://api.example.test", environ={"ECROSS_CACHE_DIR": "~/tokens"})
+
+    assert told.cache_directory == FileCache().directory == tmp_path / "tokens"

@@ -1,6 +1,7 @@
 """Client id and client secret, and the file that holds nothing but a secret."""
 
 import os
+import shlex
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +50,7 @@ def read_secret_file(path: Path, setting: str) -> str:
 
     def refuse_written_by_all(status: os.stat_result) -> None:
         if status.st_mode & stat.S_IWOTH:
-            raise UnsafeFileError(f"The file {path} can be changed by anybody. Run: chmod o-w on it.")
+            raise UnsafeFileError(f"The file {path} can be changed by anybody. Run: chmod o-w {shlex.quote(str(path))}")
 
     warn_if_git_may_take(path)
     try:

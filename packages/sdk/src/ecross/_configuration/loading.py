@@ -17,6 +17,7 @@ from ecross._configuration.endpoints import (
 )
 from ecross._configuration.profiles import DEFAULT_PROFILE, Profile, ProfileFile, config_file
 from ecross._keyring import Keyring, system_keyring
+from ecross._token_cache import DIRECTORY_VARIABLE, told_directory
 from ecross.errors import ConfigurationError
 
 CLIENT_ID_VARIABLE: Final = "ECROSS_CLIENT_ID"
@@ -25,7 +26,6 @@ CLIENT_SECRET_FILE_VARIABLE: Final = "ECROSS_CLIENT_SECRET_FILE"  # noqa: S105 -
 BASE_URL_VARIABLE: Final = "ECROSS_BASE_URL"
 ENVIRONMENT_VARIABLE: Final = "ECROSS_ENVIRONMENT"
 PROFILE_VARIABLE: Final = "ECROSS_PROFILE"
-CACHE_DIRECTORY_VARIABLE: Final = "ECROSS_CACHE_DIR"
 URL_VARIABLES: Final = {service: f"ECROSS_{service.upper()}_URL" for service in SERVICES}
 
 _ARGUMENT: Final = "argument"
@@ -149,15 +149,15 @@ def load_configuration(
     endpoints, endpoints_source = found
     credentials, sources = _credentials(_all_that_tell(arguments, variables, used))
     sources["endpoints"] = endpoints_source
-    cache_directory = variables.get(CACHE_DIRECTORY_VARIABLE)
+    cache_directory = told_directory(variables)
     if cache_directory is not None:
-        sources["cache_directory"] = _variable(CACHE_DIRECTORY_VARIABLE)
+        sources["cache_directory"] = _variable(DIRECTORY_VARIABLE)
     if used.name is not None:
         sources["profile"] = used.source
     return Configuration(
         endpoints=endpoints,
         credentials=credentials,
-        cache_directory=None if cache_directory is None else Path(cache_directory).absolute(),
+        cache_directory=cache_directory,
         profile=used.name,
         sources=MappingProxyType(sources),
     )

@@ -306,7 +306,9 @@ class ProfileFile:
         except tomllib.TOMLDecodeError:
             found = None
         if found != expected:
-            raise ConfigurationError(f"{name} in {self.path} is written in a way that only a person can change.")
+            raise ConfigurationError(
+                f"The profile {name} in {self.path} is written in a way that only a person can change. Edit it there."
+            )
         return text.encode()
 
     @contextlib.contextmanager

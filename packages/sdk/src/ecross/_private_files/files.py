@@ -147,7 +147,7 @@ class PrivateFolder:
         deadline = time.monotonic() + deadline_seconds
         while (lock := self.try_lock(name)) is None:
             if time.monotonic() > deadline:
-                raise PrivateFileError(f"The lock {self.path / name} is held by another process.")
+                raise PrivateFileError(f"The lock {self.path / name} is held by another process. Try again.")
             time.sleep(_LOCK_PAUSE_SECONDS)
         try:
             yield

@@ -1,11 +1,19 @@
 """Where access tokens are kept between calls, threads, processes and runs. What an entry means is not known here."""
 
-from ecross._token_cache.file import CacheDescription, FileCache, describe_cache, open_default_cache
+from ecross._token_cache.file import (
+    DIRECTORY_VARIABLE,
+    CacheDescription,
+    FileCache,
+    describe_cache,
+    open_default_cache,
+    told_directory,
+)
 from ecross._token_cache.keys import KeyPlace
 from ecross._token_cache.memory import MemoryCache
 from ecross._token_cache.protocol import Lock, TokenCache
 
 __all__ = [
+    "DIRECTORY_VARIABLE",
     "CacheDescription",
     "FileCache",
     "KeyPlace",
@@ -14,4 +22,5 @@ __all__ = [
     "TokenCache",
     "describe_cache",
     "open_default_cache",
+    "told_directory",
 ]

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -87,8 +87,9 @@ class FileCache:
         keyring: Keyring | None = None,
         system: System | None = None,
     ) -> None:
-        path = Path(directory) if directory is not None else told_directory() or default_directory()
-        self.directory: Final = Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - Path.expanduser raises where there is no home
+        self.directory: Final = (
+            told_directory(os.environ) or default_directory() if directory is None else _absolute(directory)
+        )
         self._folder = PrivateFolder(self.directory, system)
         self._keys = KeyStore(self._folder, keyring or system_keyring())
         with _as_cache_errors():
@@ -158,10 +159,10 @@ class FileCache:
                     path.unlink()
 
 
-def told_directory() -> Path | None:
-    """The one that `ECROSS_CACHE_DIR` names."""
-    told = os.environ.get(DIRECTORY_VARIABLE)
-    return Path(told) if told else None
+def told_directory(environ: Mapping[str, str]) -> Path | None:
+    """The one that `ECROSS_CACHE_DIR` names. An empty one counts as missing."""
+    told = environ.get(DIRECTORY_VARIABLE)
+    return _absolute(told) if told else None
 
 
 def default_directory() -> Path:
@@ -184,7 +185,7 @@ def open_default_cache(directory: Path | None = None, *, keyring: Keyring | None
     Raises:
         CacheError: if a directory that was told, here or by `ECROSS_CACHE_DIR`, cannot be used.
     """
-    told = directory if directory is not None else told_directory()
+    told = directory if directory is not None else told_directory(os.environ)
     try:
         return FileCache(told, keyring=keyring)
     except CacheError as error:
@@ -200,7 +201,7 @@ def describe_cache(directory: Path | None = None, *, keyring: Keyring | None = N
     Raises:
         CacheError: as `open_default_cache`.
     """
-    told = directory if directory is not None else told_directory()
+    told = directory if directory is not None else told_directory(os.environ)
     try:
         return FileCache(told, keyring=keyring).describe()
     except CacheError as error:
@@ -227,6 +228,11 @@ def _as_cache_errors() -> Iterator[None]:
         yield
     except PrivateFileError as error:
         raise CacheError(str(error)) from None
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    # No shell has expanded `~` in the environment of a service. Path.expanduser raises where there is no home.
+    return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - see above
 
 
 def _credential_name(auth_url: str, client_id: str) -> str:
