@@ -106,6 +106,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ECROSS_SERVER_DATA_DIR", str(tmp_path / "data"))
 
 
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes that this test starts do not count their lines, which doubles their time. Others count them."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 @pytest.fixture(scope="session")
 def _migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "ecross.db"
@@ -298,10 +304,10 @@ class ServerProcess:
         lines = self.log_file.read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
-    def token(self, credentials: dict[str, str]) -> httpx2.Response:
-        """Ask for a token."""
+    def token(self, credentials: dict[str, str], **headers: str) -> httpx2.Response:
+        """Ask for a token, on a connection of its own: the kernel gives each to any of the workers."""
         body = {name: credentials[name] for name in ("clientId", "clientSecret")}
-        return httpx2.post(f"{self.url}/token", json=body, verify=TRUSTS_NOBODY)
+        return httpx2.post(f"{self.url}/token", json=body, headers=headers, verify=TRUSTS_NOBODY)
 
     def get(self, path: str, **options: Any) -> httpx2.Response:
         """Call the server."""
@@ -411,14 +417,14 @@ def start_server(tmp_path: Path, command_environment: dict[str, str]) -> Iterato
     """Starts `ecross-server serve` on a free port and waits until it answers; stops it after the test."""
     started: list[ServerProcess] = []
 
-    def start(*arguments: str, as_json: bool = True, **variables: str) -> ServerProcess:
+    def start(*arguments: str, as_json: bool = True, program: str | None = None, **variables: str) -> ServerProcess:
         # Limits that only their own tests reach, which set them, here or in a file.
         limits = {} if CONFIG_VARIABLE in variables else dict.fromkeys(LIMITS, "1000000/minute")
         environment = command_environment | limits | variables
         log_file = tmp_path / f"server-{len(started)}.log"
         with log_file.open("wb") as log:
             process = subprocess.Popen(
-                [command(), "serve", "--port", "0", *(["--json"] * as_json), *arguments],
+                [program or command(), "serve", "--port", "0", *(["--json"] * as_json), *arguments],
                 env=environment, stdout=subprocess.PIPE, stderr=log,
             )  # fmt: skip
         assert process.stdout is not None

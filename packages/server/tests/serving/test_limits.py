@@ -5,10 +5,12 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import httpx2
+import pytest
 
 if TYPE_CHECKING:
     from conftest import ServerProcess, StartServer
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 USUAL = {
     "ECROSS_SERVER_TOKEN_VOLUME_LIMIT": "60/minute",
@@ -22,17 +24,11 @@ def credentials(server: ServerProcess) -> dict[str, str]:
     return {name: content[name] for name in ("clientId", "clientSecret")}
 
 
-def ask(url: str, body: dict[str, str], **headers: str) -> int:
-    """On a connection of its own: the kernel gives each to any of the workers."""
-    with httpx2.Client() as client:
-        return client.post(f"{url}/token", json=body, headers=headers).status_code
-
-
 def test_the_workers_of_a_server_share_their_budgets(start_server: StartServer) -> None:
     server = start_server("--demo", "--workers", "2", **USUAL, ECROSS_SERVER_METRICS_PORT="auto")
     good = credentials(server)
     began = time.monotonic()
-    statuses = Counter(ask(server.url, good) for _ in range(150))
+    statuses = Counter(server.token(good).status_code for _ in range(150))
     seconds = time.monotonic() - began
     assert set(statuses) == {200, 429}
     assert 60 <= statuses[200] <= 60 + seconds + 1
@@ -48,7 +44,7 @@ def test_two_servers_share_their_budgets_through_redis(start_server: StartServer
     good = credentials(first)
     time.sleep(2.5)  # by then each knows of the other
     began = time.monotonic()
-    statuses = Counter(ask(server.url, good) for _ in range(100) for server in (first, second))
+    statuses = Counter(server.token(good).status_code for _ in range(100) for server in (first, second))
     seconds = time.monotonic() - began
     assert set(statuses) == {200, 429}
     assert 0.9 * 60 <= statuses[200] <= 1.2 * (60 + seconds)
@@ -56,11 +52,10 @@ def test_two_servers_share_their_budgets_through_redis(start_server: StartServer
 
 def test_a_forged_address_is_not_believed_and_a_trusted_proxys_is(start_server: StartServer) -> None:
     unknown = {"clientId": "acme-aaaaaaaaaaaaa", "clientSecret": "x"}
+    callers = [{"X-Forwarded-For": f"198.51.100.{number}"} for number in range(7)]
     few = USUAL | {"ECROSS_SERVER_TOKEN_ADDRESS_LIMIT": "5/hour"}
     server = start_server(**few)
-    statuses = [ask(server.url, unknown, **{"X-Forwarded-For": f"198.51.100.{number}"}) for number in range(7)]
-    assert statuses == [401] * 5 + [429] * 2
+    assert [server.token(unknown, **forged).status_code for forged in callers] == [401] * 5 + [429] * 2
     server.stop()
     server = start_server(**few, ECROSS_SERVER_TRUSTED_PROXIES="127.0.0.0/8")
-    statuses = [ask(server.url, unknown, **{"X-Forwarded-For": f"198.51.100.{number}"}) for number in range(7)]
-    assert statuses == [401] * 7
+    assert [server.token(unknown, **forged).status_code for forged in callers] == [401] * 7

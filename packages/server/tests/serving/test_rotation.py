@@ -20,6 +20,8 @@ from ecross_server.kit.clock import utc_now
 if TYPE_CHECKING:
     from conftest import ServerProcess, StartServer
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 GOOD = {("token", 200), ("use", 404)}
 TRIES = 20
 """Connections, each to a worker by chance: that all go to one of two happens once in half a million times."""
