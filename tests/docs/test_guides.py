@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,8 @@ from ecross_server.settings import CONFIG_VARIABLE, Settings, variable
 
 if TYPE_CHECKING:
     from conftest import ServerProcess, StartServer
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -67,6 +72,35 @@ def test_the_commands_of_a_page_run_and_then_its_programs_as_one(
         command, cwd=folder, env=server.environment, capture_output=True, text=True, check=False, timeout=60
     )
     assert ended.returncode == 0, ended.stderr
+
+
+def test_the_files_of_a_page_are_a_project_whose_tests_pass(tmp_path: Path) -> None:
+    page = ROOT / "docs/guides/testing-your-integration.md"
+    for program in PROGRAM.findall(page.read_text()):
+        first, _, rest = program.partition("\n")
+        with (tmp_path / first.removeprefix("# ")).open("a") as file:
+            file.write(rest)
+    ((commands, expected),) = steps(page)
+    # The plugins of this repository's own tests take long, and have no business in a reader's.
+    others = [f"-pno:{each.name}" for each in entry_points(group="pytest11") if each.name != "ecross"]
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTEST_ADDOPTS": shlex.join(["-Werror", "-pno:cacheprovider", *others]),
+    }
+
+    ended = subprocess.run(
+        ["bash", "-ec", commands],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert expected is not None
+    assert re.search(as_pattern(expected), ended.stdout, re.DOTALL), ended.stdout
 
 
 def reader_folder(tmp_path: Path) -> Path:

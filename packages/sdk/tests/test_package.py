@@ -10,14 +10,9 @@ from ecross import errors, jws, verifier
 
 def test_the_public_names_are_these() -> None:
     assert ecross.__all__ == [
-        "Claims",
-        "EcrossError",
-        "FileCache",
-        "GitExposureWarning",
-        "InvalidTokenError",
-        "TokenVerifier",
-        "__version__",
-    ]
+        "AccessToken", "AsyncClient", "Claims", "Client", "EcrossAuth", "EcrossError", "FileCache",
+        "GitExposureWarning", "InvalidTokenError", "MemoryCache", "TokenCache", "TokenVerifier", "__version__",
+    ]  # fmt: skip
     assert set(ecross.__all__) <= set(dir(ecross))
 
 
@@ -26,6 +21,17 @@ def test_public_names_lead_to_their_homes() -> None:
     assert ecross.Claims is verifier.Claims
     assert ecross.EcrossError is errors.EcrossError
     assert ecross.InvalidTokenError is errors.InvalidTokenError is jws.InvalidTokenError is verifier.InvalidTokenError
+
+
+def test_the_client_and_its_parts_are_found_at_the_top() -> None:
+    homes = {name: getattr(ecross, name).__module__.split(".")[1] for name in ecross.__all__[:-1]}
+
+    assert homes == {
+        "AccessToken": "types", "AsyncClient": "_client", "Claims": "verifier", "Client": "_client",
+        "EcrossAuth": "_client", "EcrossError": "errors", "FileCache": "_token_cache",
+        "GitExposureWarning": "_private_files", "InvalidTokenError": "errors", "MemoryCache": "_token_cache",
+        "TokenCache": "_token_cache", "TokenVerifier": "verifier",
+    }  # fmt: skip
 
 
 def test_the_version_is_the_installed_one() -> None:

@@ -7,29 +7,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 __all__ = [
+    "AccessToken",
+    "AsyncClient",
     "Claims",
+    "Client",
+    "EcrossAuth",
     "EcrossError",
     "FileCache",
     "GitExposureWarning",
     "InvalidTokenError",
+    "MemoryCache",
+    "TokenCache",
     "TokenVerifier",
     "__version__",
 ]
 
 if TYPE_CHECKING:
+    from ecross._client import AsyncClient, Client, EcrossAuth
     from ecross._private_files import GitExposureWarning
-    from ecross._token_cache import FileCache
+    from ecross._token_cache import FileCache, MemoryCache, TokenCache
     from ecross.errors import EcrossError, InvalidTokenError
+    from ecross.types import AccessToken
     from ecross.verifier import Claims, TokenVerifier
 
     __version__: str
 else:  # hidden from type checkers: with a __getattr__ they take every misspelled name for granted
     _HOMES = {
+        "AccessToken": "ecross.types",
+        "AsyncClient": "ecross._client",
         "Claims": "ecross.verifier",
+        "Client": "ecross._client",
+        "EcrossAuth": "ecross._client",
         "EcrossError": "ecross.errors",
         "FileCache": "ecross._token_cache",
         "GitExposureWarning": "ecross._private_files",
         "InvalidTokenError": "ecross.errors",
+        "MemoryCache": "ecross._token_cache",
+        "TokenCache": "ecross._token_cache",
         "TokenVerifier": "ecross.verifier",
     }
 

@@ -1,0 +1,263 @@
+"""The two servers of the contract: the real one as a process and the fake one, with the same merchants and SKUs."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from ecross.jws import key_secret
+from ecross.testing import FakeServer
+from ecross_server.audit.rules import derive_keys
+from ecross_server.audit.service import Actor
+from ecross_server.auth.tokens import new_signing_keys
+from ecross_server.catalog import service as catalog
+from ecross_server.catalog.schemas import read_sku
+from ecross_server.kit.clock import utc_now
+from ecross_server.kit.database import Database
+from ecross_server.kit.private_files import write_private_file
+from ecross_server.merchants import service as merchants
+from ecross_server.merchants.rules import Peppers, new_peppers
+from ecross_server.settings import Settings
+
+PAGE_SIZE = 3
+TOKENS_PER_MINUTE = 40
+"""More than any client but BUSY asks for."""
+
+MERCHANTS = ("ACME", "OTHER", "BUSY", "GONE")
+HEADER = {"alg": "HS256", "typ": "JWT"}
+
+# Each with the instant of its last change.
+SKUS: list[tuple[str, dict[str, Any]]] = [
+    ("2024-01-01T00:00:00.001Z", {
+        "skuId": "1", "productId": "P1", "main": True, "name": "Caneca ☕", "description": "Zeile 1\nZeile 2",
+        "weight": 0.3, "height": 9.0, "width": 8, "length": 8.25, "ean": "0799439112766", "hscode": "691110",
+        "localizedListPriceWithTaxes": 9.99, "localizedSalePriceWithTaxes": 8,
+        "globalSaleChannelData": {
+            "active": True, "brand": "B", "size": "M", "color": "blue", "category": "A/B",
+            "attributes": [{"name": "n", "value": "v"}],
+        },
+        "images": ["https://img.test/1.jpeg", "https://img.test/2.jpeg"],
+    }),
+    ("2024-01-02T00:00:00.000Z", {"skuId": "2", "productId": "P1", "name": "Only what must be"}),
+    *((f"2024-01-0{day}T10:00:00.000Z", {"skuId": f"{day}", "productId": "P2", "name": "n"}) for day in range(3, 8)),
+]  # fmt: skip
+
+
+def encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def signed(key: bytes, payload: bytes, header: object = HEADER) -> str:
+    """A token of any bytes."""
+    signing_input = f"{encode(json.dumps(header).encode())}.{encode(payload)}"
+    return f"{signing_input}.{encode(hmac.digest(key, signing_input.encode(), 'sha256'))}"
+
+
+@dataclass
+class Side:
+    """One of the servers, with the values that differ between them by name."""
+
+    name: str
+    url: str
+    values: dict[str, str]
+    client: httpx2.Client
+
+    def filled(self, text: str) -> str:
+        """A text with this server's values in the place of their names."""
+        for name, value in self.values.items():
+            text = text.replace(f"<{name}>", value)
+        return text
+
+    def send(self, method: str, target: str, headers: list[tuple[str, str]], body: str | bytes = "") -> httpx2.Response:
+        """Send a request exactly so."""
+        content = body if isinstance(body, bytes) else self.filled(body).encode()
+        url = httpx2.URL(self.url).copy_with(raw_path=self.filled(target).encode())
+        fields = [(name.encode(), self.filled(value).encode("latin-1")) for name, value in headers]
+        request = self.client.build_request("GET", url, headers=fields, content=content)
+        request.method = method  # as it stands, not in upper case
+        return self.client.send(request)
+
+    def ask_for_token(self, merchant: str) -> httpx2.Response:
+        """The answer to a merchant's right secret."""
+        body = f'{{"clientId": "<{merchant} clientId>", "clientSecret": "<{merchant} clientSecret>"}}'
+        return self.send("POST", "/token", [("Content-Type", "application/json")], body)
+
+    def token(self, merchant: str) -> str:
+        """A good token of a merchant."""
+        token: str = self.ask_for_token(merchant).json()["token"]
+        return token
+
+    def exchange(self, request: str) -> bytes:
+        """What comes back on a connection of its own, to bytes that need be no request, until the server ends it."""
+        address = self.url.removeprefix("http://").split(":")
+        with socket.create_connection((address[0], int(address[1])), timeout=10) as connection:
+            connection.sendall(self.filled(request).encode("latin-1"))
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def tokens(key: bytes, good: str, disabled: str) -> dict[str, str]:
+    """Tokens of every kind, made from a good one's claims."""
+    claims = json.loads(base64.urlsafe_b64decode(good.split(".")[1] + "=="))
+    now = claims["iat"]
+
+    def changed(**changes: Any) -> str:
+        return signed(key, json.dumps(claims | changes).encode())
+
+    head, payload, signature = good.split(".")
+    return {
+        "good": good,
+        "expired": changed(iat=now - 200, nbf=now - 200, exp=now - 100),
+        "not yet valid": changed(iat=now + 1000, nbf=now + 1000, exp=now + 2000),
+        "of another issuer": changed(iss="urn:other"),
+        "of another audience": changed(aud="urn:other"),
+        "of a list of audiences": changed(aud=["urn:other", claims["aud"]]),
+        "of another scope": changed(scope="orders:read"),
+        "of no scope": changed(scope=""),
+        "of two scopes": changed(scope="orders:read catalog:read"),
+        "of an old epoch": changed(epoch=claims["epoch"] - 1),
+        "of an unknown client": changed(sub="nobody", client_id="nobody"),
+        "of a disabled merchant": changed(sub=disabled, client_id=disabled),
+        "without a claim": signed(key, json.dumps({k: v for k, v in claims.items() if k != "jti"}).encode()),
+        "with a claim of another type": changed(exp=str(claims["exp"])),
+        "with no claims": signed(key, b"[]"),
+        "under another key": signed(b"x" * 32, json.dumps(claims).encode()),
+        "without an algorithm": f"{encode(json.dumps({'alg': 'none'}).encode())}.{payload}.",
+        "of another type": signed(key, json.dumps(claims).encode(), {"alg": "HS256", "typ": "at+jwt"}),
+        "cut short": good[:-1],
+        "without a signature": f"{head}.{payload}",
+        "with an empty signature": f"{head}.{payload}.",
+        "with four parts": f"{good}.{signature}",
+        "too long": "a" * 9000,
+    }
+
+
+@dataclass
+class Prepared:
+    """A data folder and the merchants in it."""
+
+    folder: Path
+    credentials: dict[str, dict[str, str]]
+    key: bytes
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, _migrated_sqlite: Path) -> Prepared:
+    """The real server's data: ACME with SKUs, OTHER and BUSY with none, GONE disabled."""
+    folder = tmp_path_factory.mktemp("contract") / "data"
+    folder.mkdir(mode=0o700)
+    settings = Settings.model_validate({"data_dir": folder})
+    shutil.copyfile(_migrated_sqlite, folder / "ecross.db")
+    (folder / "ecross.db").chmod(0o600)
+    keys = new_signing_keys(utc_now())
+    write_private_file(settings.signing_keys_file, keys)
+    write_private_file(settings.peppers_file, new_peppers(utc_now()))
+    peppers: Peppers = merchants.load_peppers(settings.peppers_file)
+    by = Actor("operator:test", derive_keys(peppers.current, peppers.keys))
+    database = Database(f"sqlite:///{folder / 'ecross.db'}")
+    credentials = {}
+    with database.write() as session:
+        for name in MERCHANTS:
+            merchants.register_merchant(session, name, name, now=utc_now(), by=by)
+            issued = merchants.issue_credential(session, name, peppers=peppers, now=utc_now(), by=by)
+            credentials[name] = {"clientId": issued.client.id, "clientSecret": issued.client_secret}
+        merchants.disable_merchant(session, "GONE", by=by)
+        for instant, sku in SKUS:
+            draft = read_sku(json.dumps(sku).encode())
+            catalog.save_skus(session, "ACME", [draft], now=datetime.fromisoformat(instant).astimezone(UTC))
+    database.close()
+    return Prepared(folder, credentials, key_secret(json.loads(keys)["keys"][0]))
+
+
+@pytest.fixture(scope="module")
+def real(prepared: Prepared) -> Iterator[Side]:
+    """The real server, a process for all tests of a file."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ECROSS_SERVER_")}
+    variables = {
+        "DATA_DIR": str(prepared.folder), "METRICS_PORT": "0", "PAGE_SIZE": str(PAGE_SIZE),
+        "TOKEN_ADDRESS_LIMIT": "1000000/minute", "TOKEN_FAILURE_LIMIT": "1000000/minute",
+        "TOKEN_VOLUME_LIMIT": f"{TOKENS_PER_MINUTE}/minute",
+    }  # fmt: skip
+    log_file = prepared.folder.with_name("server.log")
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [str(Path(sys.executable).with_name("ecross-server")), "serve", "--port", "0", "--json"],
+            env=inherited | {f"ECROSS_SERVER_{name}": value for name, value in variables.items()},
+            stdout=subprocess.PIPE, stderr=log,
+        )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        banner = b""
+        while not banner.endswith(b"}\n"):
+            line = process.stdout.readline()
+            assert line, log_file.read_text()
+            banner += line
+        with httpx2.Client(trust_env=False) as client:
+            yield as_side("real", json.loads(banner)["url"], client, prepared.credentials, prepared.key)
+    finally:
+        process.terminate()
+        process.wait(20)
+        process.stdout.close()
+
+
+def as_side(name: str, url: str, client: httpx2.Client, credentials: dict[str, dict[str, str]], key: bytes) -> Side:
+    """The server with all values that requests name."""
+    side = Side(name, url, dict(credentials["ACME"]), client)
+    for merchant, fields in credentials.items():
+        side.values |= {f"{merchant} {field}": value for field, value in fields.items()}
+    side.values |= tokens(key, side.token("ACME"), credentials["GONE"]["clientId"])
+    side.values["OTHER token"] = side.token("OTHER")
+    return side
+
+
+@pytest.fixture(scope="module")
+def fake() -> Iterator[FakeServer]:
+    """The fake server with the same merchants and SKUs. It stands still in time; no test changes what it holds."""
+    with FakeServer(page_size=PAGE_SIZE, tokens_per_minute=TOKENS_PER_MINUTE) as server:
+        for name in MERCHANTS:
+            server.add_merchant(name)
+        server.merchant("GONE").disable()
+        for instant, sku in SKUS:
+            server.merchant("ACME").put_sku({**sku, "lastUpdateDate": instant})
+        yield server
+
+
+@pytest.fixture(scope="module")
+def at_socket(fake: FakeServer) -> Iterator[Side]:
+    """The fake server, reached at its address."""
+    with httpx2.Client(trust_env=False) as client:
+        yield fake_side(fake, "socket", fake.url, client)
+
+
+@pytest.fixture(scope="module")
+def in_process(fake: FakeServer) -> Iterator[Side]:
+    """The fake server, reached by its transport."""
+    with httpx2.Client(trust_env=False, transport=fake.transport) as client:
+        yield fake_side(fake, "transport", fake.base_url, client)
+
+
+def fake_side(fake: FakeServer, name: str, url: str, client: httpx2.Client) -> Side:
+    """The fake server with all values that requests name."""
+    keys: Any = fake.keys
+    credentials = {merchant: fake.merchant(merchant).credentials for merchant in MERCHANTS}
+    return as_side(name, url, client, credentials, key_secret(keys["keys"][0]))
+
+
+@pytest.fixture(params=["at_socket", "in_process"])
+def side(request: pytest.FixtureRequest) -> Side:
+    """The fake server, reached in each of its two ways."""
+    reached: Side = request.getfixturevalue(request.param)
+    return reached
