@@ -11,3 +11,4 @@ resolve() {
 resolve serve.in -o serve.txt
 resolve dev.in -c serve.txt -o dev.txt
 resolve ../benchmarks/peers/requirements.in -o ../benchmarks/peers/requirements.txt
+resolve ../benchmarks/clients/requirements.in -o ../benchmarks/clients/requirements.txt

@@ -1,0 +1,1 @@
+"""Our client beside others: calls a second, and how many tokens each asks for."""
