@@ -313,6 +313,18 @@ class TestExposition:
         assert "ecross_registry_clients" not in found
         assert found["ecross_audit_written_records_total"] == 10
 
+    @pytest.mark.parametrize("is_recording", [True, False])
+    def test_what_the_recorder_tells_is_added_and_its_gauges_vanish_with_it(self, *, is_recording: bool) -> None:
+        pages = [Page() for _ in range(3)]
+        figures = {"ecross_audit_backlog_records": 4, "ecross_audit_lost_records_total": 1}
+        server = SERVER | {"is_recording": is_recording}
+        for page, content in zip(pages, (server, {"figures": figures}, {"figures": figures}), strict=True):
+            page.write(json.dumps(content).encode())
+        answer = TestClient(MetricsEndpoint(Figures(pages[0], pages[1:2], pages[2]))).get("/metrics")
+        assert f"\necross_audit_backlog_records {8.0 if is_recording else 4.0}\n" in answer.text
+        assert "\necross_audit_lost_records_total 2.0\n" in answer.text
+        assert "\necross_workers 1.0\n" in answer.text
+
     def test_before_anything_is_told_there_is_something_to_read(self) -> None:
         assert "ecross_workers 0.0" in _text([b"", b""], SERVER | {"ready": []})
 

@@ -253,6 +253,19 @@ class TestFloods:
         ]
         assert counts(records()) == {"issued": 4}
 
+    def test_a_loss_elsewhere_is_recorded_here_and_counted_there(
+        self, recorder: Make, event: Event, records: Records
+    ) -> None:
+        made = recorder()
+        made.tell_loss({"issued": 2})
+        made.tell_loss({"issued": 1, "malformed": 1})
+        assert made.untold == {"issued": 3, "malformed": 1}
+        made.start()
+        made.record(event())
+        made.stop()
+        [loss] = [out for out in shown(records()) if out["action"] == "audit.loss"]
+        assert (loss["details"], made.lost, made.untold) == ({"issued": 3, "malformed": 1}, 0, {})
+
 
 class TestFaults:
     def break_and_mend(self, database: Database) -> tuple[Callable[[], None], Callable[[], None]]:
@@ -429,12 +442,12 @@ class TestFaults:
         made.start()
         made.record(event())
         try:
-            wait_for(lambda: broken.said)
+            wait_for(lambda: broken.said >= 2)  # of the batch, and of the attempt
         finally:
             mend()
         wait_for(lambda: made.written == 1)
         made.stop()
-        assert broken.said >= 2
+        assert broken.said >= 3
         assert counts(records()) == {"issued": 1}
 
 

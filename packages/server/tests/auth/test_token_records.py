@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 from ecross_server.app.assembly import Application
 from ecross_server.audit import service as audit
 from ecross_server.audit.service import RecordFilter
+from ecross_server.audit.tasks import AuditRecorder
 from ecross_server.kit.database import Database
 from ecross_server.merchants import service as merchants
 from ecross_server.merchants.rules import new_client_secret
@@ -57,11 +58,13 @@ def test_every_token_and_every_failure_is_recorded_by_the_time_the_server_has_st
         (client_now,) = merchants.list_credentials(session, "ACME")
         assert client_now.secrets[0].last_used_address == "198.51.100.7"
         assert client_now.secrets[0].last_used_at is not None
+    assert isinstance(application.recorder, AuditRecorder)
     assert application.recorder.written == 4
 
 
 def test_records_come_under_a_new_pepper_with_everything_else(settings: Settings, credential: IssuedCredential) -> None:
     application = Application(settings)
+    assert isinstance(application.recorder, AuditRecorder)
     before = application.recorder.keys
     made = merchants.rotate_peppers(settings.peppers_file, now=credential.secret.created_at)
     application.auth.refresh()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from ecross_server.cli.output import plain, print_table, shown
+from ecross_server.cli.output import plain, print_json, print_table, shown
 
 Cli = Callable[..., Any]
 OnTerminal = Callable[..., tuple[int, str]]
@@ -154,3 +155,12 @@ def test_what_could_disturb_a_terminal_is_written_out(text: str, written: str) -
 def test_instants_are_shown_to_the_second_in_utc() -> None:
     assert shown(datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)) == "2026-01-02 03:04:05Z"
     assert shown(None) is None
+
+
+def test_json_moves_no_cursor_and_keeps_what_people_can_read(capsys: pytest.CaptureFixture[str]) -> None:
+    content = {"name": "株式会社 é \x9b31m \u202e \U000e0001 \x7f"}
+    print_json(content)
+    printed = capsys.readouterr().out
+    assert "株式会社 é" in printed
+    assert all(one.isprintable() for one in printed.replace("\n", ""))
+    assert json.loads(printed) == content

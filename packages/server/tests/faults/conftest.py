@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.02
 
 
-@pytest.fixture(autouse=True)
-def _unmeasured(unmeasured: None) -> None:
-    pass
-
-
 class Line:
     """A line to a TCP server that can be cut, fall silent, and come back at the same port."""
 

@@ -15,6 +15,8 @@ from ecross_server.settings import Settings
 if TYPE_CHECKING:
     from packages.server.tests.faults.conftest import Served
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 Run = Callable[..., Any]
 WaitFor = Callable[..., None]
 DAY: Final = 86_400

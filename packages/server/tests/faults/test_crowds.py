@@ -17,6 +17,8 @@ import pytest
 if TYPE_CHECKING:
     from packages.server.tests.faults.conftest import Served
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 IDLE: Final = 2000
 SLOW: Final = 200
 HEAD: Final = b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"

@@ -20,6 +20,8 @@ from ecross_server.settings import Settings
 if TYPE_CHECKING:
     from packages.server.tests.faults.conftest import Line, Served
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 Serve = Callable[..., Any]
 WaitFor = Callable[..., None]
 INDEX_LOCKS_AT = 120

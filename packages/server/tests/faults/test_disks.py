@@ -23,7 +23,10 @@ STALE_SECONDS: Final = 6.0
 
 RECOVERED_SECONDS: Final = 3.0
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount"),
+    pytest.mark.usefixtures("unmeasured"),
+]
 
 ACTS = [
     ["merchants", "register", "BETA", "--name", "Beta"],

@@ -16,6 +16,8 @@ import pytest
 if TYPE_CHECKING:
     from packages.server.tests.faults.conftest import Served
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 Run = Callable[..., Any]
 WaitFor = Callable[..., None]
 ChildrenOf = Callable[[int], list[int]]
@@ -96,7 +98,7 @@ def test_a_worker_killed_again_and_again_costs_its_own_connections_and_its_last_
         ECROSS_SERVER_TOKEN_ADDRESS_LIMIT="1000000/hour",
     )  # fmt: skip
     supervisor = served.server.process.pid
-    victim, other, metrics = children_of(supervisor)  # in the order in which they were started
+    recorder, victim, other, metrics = children_of(supervisor)  # in the order in which they were started
     killed_at: list[float] = []
     counted = [0.0]
 
@@ -109,7 +111,7 @@ def test_a_worker_killed_again_and_again_costs_its_own_connections_and_its_last_
         found: set[int] = set()
 
         def is_there() -> bool:
-            found.update(set(children_of(supervisor)) - {other, metrics, pid})
+            found.update(set(children_of(supervisor)) - {recorder, other, metrics, pid})
             return bool(found)
 
         wait_for(is_there)
@@ -132,7 +134,7 @@ def test_a_worker_killed_again_and_again_costs_its_own_connections_and_its_last_
         spent = len(load.issued)
         kill(victim, other)
         killed = {victim, other}
-        wait_for(lambda: len(children_of(supervisor)) == 3 and not killed & set(children_of(supervisor)))
+        wait_for(lambda: len(children_of(supervisor)) == 4 and not killed & set(children_of(supervisor)))
         wait_for(lambda: served.ready() == 200)
         time.sleep(0.5)
     # What was spent stays spent, for all that was killed.

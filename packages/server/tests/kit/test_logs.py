@@ -5,10 +5,11 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from select import PIPE_BUF
+from typing import Any, NoReturn, TextIO
 
 import pytest
 import structlog
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from ecross_server.kit.logs import LogFormat, LogLevel, configure_logs, lost_lines, redact, request_log
+from ecross_server.kit.logs import LineWriter, LogFormat, LogLevel, configure_logs, lost_lines, redact, request_log
 
 SECRET = "ecs_" + "aB3" * 16 + "Z"
 TOKEN = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhY21lIn0.c2lnbmF0dXJl-_"
@@ -36,7 +37,9 @@ def _logs_as_before() -> Iterator[None]:
     handlers, level, raises = root.handlers[:], root.level, logging.raiseExceptions
     root.handlers = []
     configuration = structlog.get_config()
+    lost = lost_lines.count
     yield
+    lost_lines.count = lost
     structlog.configure(**configuration)
     structlog.contextvars.clear_contextvars()
     root.handlers[:] = handlers
@@ -387,6 +390,121 @@ class TestRequestLines:
             logger().info("\N{SNOWMAN}")
         with os.fdopen(reading, "rb") as pipe:
             assert b"\\u2603" in pipe.read()
+
+
+class TestGatheredLines:
+    @pytest.fixture
+    def pipe(self) -> Iterator[tuple[int, TextIO]]:
+        """The log, and where it can be read."""
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        os.set_blocking(writing, False)
+        with os.fdopen(writing, "w", encoding="ascii") as stream:
+            configure_logs("json", "info", stream)
+            yield reading, stream
+            request_log.gather(None)
+        os.close(reading)
+
+    @pytest.fixture
+    def turns(self, pipe: tuple[int, TextIO]) -> list[Callable[[], None]]:
+        """What the loop is to call after the present turn."""
+        del pipe
+        calls: list[Callable[[], None]] = []
+        request_log.gather(calls.append)
+        return calls
+
+    def paths(self, reading: int) -> list[str]:
+        try:
+            return [json.loads(line)["path"] for line in os.read(reading, 1 << 20).splitlines()]
+        except BlockingIOError:
+            return []
+
+    def test_those_of_one_turn_are_written_together_after_it(
+        self, pipe: tuple[int, TextIO], turns: list[Callable[[], None]]
+    ) -> None:
+        for turn in (["/a", "/b", "/c"], ["/d"]):
+            for path in turn:
+                log_one(path)
+            assert self.paths(pipe[0]) == []
+            [write] = turns
+            turns.clear()
+            write()
+            assert self.paths(pipe[0]) == turn
+
+    def test_no_more_is_written_at_once_than_stays_together_in_a_pipe(
+        self, pipe: tuple[int, TextIO], turns: list[Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        written: list[bytes] = []
+        write = os.write
+
+        def note_and_write(to: int, content: memoryview) -> int:
+            written.append(bytes(content))
+            return write(to, content)
+
+        monkeypatch.setattr(os, "write", note_and_write)
+        for number in range(40):
+            log_one(f"/{number}" + "x" * 100)
+        log_one("/long" + "x" * PIPE_BUF)
+        log_one("/last")
+        [last] = turns
+        last()
+        monkeypatch.undo()
+        assert len(self.paths(pipe[0])) == 42
+        assert all(content.endswith(b"}\n") for content in written)
+        assert 4 < len(written) < 12
+        assert max(len(content) for content in written if b"/long" not in content) <= PIPE_BUF
+        assert [content.count(b"\n") for content in written if b"/long" in content] == [1]
+
+    @pytest.mark.parametrize("by", [lambda: request_log.gather(None), lambda: configure_logs("json", "info")])
+    def test_none_is_forgotten_when_that_ends(
+        self, pipe: tuple[int, TextIO], turns: list[Callable[[], None]], by: Callable[[], None]
+    ) -> None:
+        log_one("/a")
+        by()
+        assert self.paths(pipe[0]) == ["/a"]
+        turns.pop()()  # finds nothing
+        assert self.paths(pipe[0]) == []
+
+    def test_each_that_cannot_be_written_is_counted_and_the_next_turn_begins_anew(
+        self, pipe: tuple[int, TextIO], turns: list[Callable[[], None]]
+    ) -> None:
+        before = lost_lines.count
+        told = 0
+        while lost_lines.count == before:
+            for _ in range(7):
+                log_one("/" + "x" * 200)
+            told += 7
+            turns.pop()()
+        kept = 0
+        try:
+            while content := os.read(pipe[0], 1 << 20):
+                kept += content.count(b"\n")
+        except BlockingIOError:
+            pass
+        assert kept + lost_lines.count - before == told
+        log_one("/found")
+        turns.pop()()
+        assert os.read(pipe[0], 1 << 20).splitlines()[-1].startswith(b'{"method": "GET", "path": "/found"')
+
+    def test_one_that_is_cut_off_at_the_end_of_a_line_leaves_no_empty_one(self) -> None:
+        before = lost_lines.count
+        read, write = os.pipe()
+        with os.fdopen(write, "w", encoding="ascii") as stream:
+            writer = LineWriter(stream)
+            original = os.write
+
+            def write_one_line(to: int, content: memoryview) -> int:
+                if bytes(content).startswith(b"b"):
+                    raise OSError
+                return original(to, bytes(content)[:2])
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(os, "write", write_one_line)
+                writer.write("a\nb\n")
+            writer.write("c\n")
+        with os.fdopen(read, "rb") as pipe:
+            assert pipe.read() == b"a\nc\n"
+        assert lost_lines.count == before + 1
 
 
 def log_one(path: str = "/", reason: str | None = None) -> None:

@@ -12,6 +12,7 @@ import structlog
 from fastapi import FastAPI
 
 from ecross_server.app import documentation, health
+from ecross_server.app.channel import EventSender
 from ecross_server.app.metrics import Metrics
 from ecross_server.audit.rules import AuditKeys, derive_keys
 from ecross_server.audit.tasks import AuditRecorder
@@ -25,6 +26,7 @@ from ecross_server.auth.service import AuthService
 from ecross_server.catalog import endpoints as catalog
 from ecross_server.kit import logs
 from ecross_server.kit.database import Database
+from ecross_server.merchants.rules import Peppers
 from ecross_server.merchants.service import note_secret_uses
 from ecross_server.settings import Settings
 from ecross_server.web.addresses import CallerAddresses
@@ -56,13 +58,10 @@ class Application:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         budgets: BudgetTable | None = None,
+        sender: EventSender | None = None,
     ) -> None:
-        self.database = Database(
-            settings.database_url.get_secret_value(),
-            silence_seconds=SILENCE_SECONDS,
-            idle_seconds=SILENCE_SECONDS,
-            may_create=False,
-        )
+        """Without a sender to a process that writes the token path's records, it writes them itself, in a thread."""
+        self.database = open_database(settings)
         self.auth = AuthService(
             registry=Registry(self.database, monotonic),
             peppers_file=settings.peppers_file,
@@ -72,18 +71,13 @@ class Application:
             lifetime_seconds=settings.token_lifetime_seconds,
             clock=clock,
         )
-        self.recorder = AuditRecorder(
-            self.database,
-            keys=self._audit_keys(),
-            witness_file=settings.audit_witness_file,
-            retention_days=settings.audit_retention_days,
-            subscribers=[note_secret_uses],
-            clock=clock,
-        )
-        self.auth.on_peppers.append(self._sign_under_new_peppers)
         self.metrics = Metrics()
+        self.recorder: AuditRecorder | EventSender
+        if sender is None:
+            self.recorder = self._own_recorder(settings, clock)
+        else:
+            self.recorder = sender
         self.metrics.add("ecross_audit_backlog_records", lambda: self.recorder.backlog)
-        self.metrics.add("ecross_audit_written_records_total", lambda: self.recorder.written)
         self.metrics.add("ecross_audit_lost_records_total", lambda: self.recorder.lost)
         self.metrics.add("ecross_log_lines_lost_total", lambda: logs.lost_lines.count)
         self.metrics.add("ecross_registry_age_seconds", lambda: self.auth.registry.age_seconds)
@@ -109,11 +103,15 @@ class Application:
         self.api.state.page_size = settings.page_size
         self._rest: ASGIApp = BearerGate(BodyLimit(self.api), self.auth)
 
-    def _audit_keys(self) -> AuditKeys:
-        return derive_keys(self.auth.peppers.current, self.auth.peppers.keys)
+    def _own_recorder(self, settings: Settings, clock: Callable[[], float]) -> AuditRecorder:
+        recorder = make_recorder(settings, self.database, self.auth.peppers, clock)
 
-    def _sign_under_new_peppers(self) -> None:
-        self.recorder.keys = self._audit_keys()
+        def sign_under_new_peppers() -> None:
+            recorder.keys = audit_keys(self.auth.peppers)
+
+        self.auth.on_peppers.append(sign_under_new_peppers)
+        self.metrics.add("ecross_audit_written_records_total", lambda: recorder.written)
+        return recorder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, with its id on the answer and one line of it in the log."""
@@ -163,6 +161,35 @@ class Application:
             await anyio.to_thread.run_sync(self.auth.stop)
             await anyio.to_thread.run_sync(self.recorder.stop)
             self.database.close()
+
+
+def open_database(settings: Settings) -> Database:
+    """The database that the settings name, as processes that serve use it."""
+    return Database(
+        settings.database_url.get_secret_value(),
+        silence_seconds=SILENCE_SECONDS,
+        idle_seconds=SILENCE_SECONDS,
+        may_create=False,
+    )
+
+
+def make_recorder(
+    settings: Settings, database: Database, peppers: Peppers, clock: Callable[[], float] = time.time
+) -> AuditRecorder:
+    """What writes the token path's records, as the settings say."""
+    return AuditRecorder(
+        database,
+        keys=audit_keys(peppers),
+        witness_file=settings.audit_witness_file,
+        retention_days=settings.audit_retention_days,
+        subscribers=[note_secret_uses],
+        clock=clock,
+    )
+
+
+def audit_keys(peppers: Peppers) -> AuditKeys:
+    """The audit trail's keys under these peppers."""
+    return derive_keys(peppers.current, peppers.keys)
 
 
 def limit_rates(settings: Settings) -> Rates:

@@ -37,21 +37,24 @@ Series = dict[tuple[str, ...], list[float]]
 class Figures(Collector):
     """Reads the pages of all processes, and puts them together."""
 
-    def __init__(self, server: Page, workers: Sequence[Page]) -> None:
+    def __init__(self, server: Page, workers: Sequence[Page], recorder: Page | None = None) -> None:
         self._server = server
         self._workers = workers
+        self._recorder = [] if recorder is None else [recorder]
 
     def collect(self) -> Iterator[Family]:
-        """All metrics. Gauges are those of workers that serve now; counters are also those of workers before them."""
+        """All metrics. Gauges are those of processes that run now; counters are also those of processes before them."""
         server = json.loads(self._server.read())
         pages = [json.loads(page.read() or "{}") for page in self._workers]
         yield from _requests([row for page in pages for row in page.get("requests", ())])
         figures = [page.get("figures", {}) for page in pages]
+        recorder = [json.loads(page.read() or "{}").get("figures", {}) for page in self._recorder]
         serving = [figures[number] for number in server["ready"]]
+        running = [*serving, *(recorder if server.get("is_recording") else [])]
         for name, metric in METRICS.items():
             if metric.kind == "counter":
-                yield from _counter(name, [*figures, server["figures"]])
-            elif values := [each[name] for each in serving if name in each]:
+                yield from _counter(name, [*figures, *recorder, server["figures"]])
+            elif values := [each[name] for each in running if name in each]:
                 yield GaugeMetricFamily(name, metric.meaning, metric.across(values))
         yield GaugeMetricFamily("ecross_workers", "Workers that serve.", len(serving))
         yield CounterMetricFamily("ecross_worker_restarts_total", "Workers replaced.", server["restarts"])

@@ -1,7 +1,8 @@
-"""The supervisor: opens the sockets, starts the workers, replaces dead ones, owns the signals, and ends with 0.
+"""The supervisor: opens the sockets, starts the processes, replaces dead ones, owns the signals, and ends with 0.
 
 Workers are forked from a process that has imported everything and started nothing, so they share its memory and start
 at once. The sockets are the supervisor's: while a worker is replaced, its connections wait instead of being refused.
+The recorder, which writes what the workers tell, is the first to start and the last to end.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
 import structlog
 
 from ecross_server.app import reloading
+from ecross_server.app.channel import Channel
 from ecross_server.app.documentation import VERSION
 from ecross_server.app.listening import PortTakenError, listen, listen_for_metrics, require_protection
+from ecross_server.app.recorder import KILLED, RecorderPages, run_recorder
 from ecross_server.app.shared import Page
 from ecross_server.app.worker import GRACE_SECONDS, Links, run_exposition, run_worker
 from ecross_server.auth.limits.local import BudgetTable
@@ -34,8 +38,12 @@ from ecross_server.settings import Configuration
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 SIGNALS: Final = (*STOP_SIGNALS, signal.SIGHUP)
+WORKER, METRICS, RECORDER = "worker", "metrics", "recorder"
 FIRST_DELAY_SECONDS: Final = 0.1
 LONGEST_DELAY_SECONDS: Final = 30.0
+LAST_ATTEMPTS: Final = 3
+"""During a stop, a recorder that ends before its time is replaced so often."""
+
 MOST_DESCRIPTORS: Final = 65536
 STANDARD_INPUT: Final = 0
 
@@ -63,7 +71,9 @@ class Started:
 class Slot:
     """The place of one process: its socket, what it does, and the process that does it now."""
 
-    listening: socket.socket
+    name: str
+    socket: socket.socket
+    """What comes in there is kept while the process is replaced."""
     run: Callable[[Links], None]
     figures: Page | None = None
     """A worker's."""
@@ -87,10 +97,12 @@ class Supervisor:
         self._is_metrics_port_set = configuration.source("metrics_port") != "default"
         # A worker that replaces a dead one goes on with what was spent.
         self._budgets = BudgetTable()
+        self._pages = RecorderPages()
         self._on_ready = on_ready
         self._load = load
         self._announced = False
         self._stopping = False
+        self._has_recorded = False
         self._signals = 0
         self._must_reload = False
         self._restarts = 0
@@ -120,11 +132,14 @@ class Supervisor:
         self._workers = []
         for listening in sockets:
             figures = Page()
-            self._workers.append(Slot(listening, functools.partial(self._run_worker, figures), figures))
-        self._slots = list(self._workers)
+            self._workers.append(Slot(WORKER, listening, functools.partial(self._run_worker, figures), figures))
+        self._serving = list(self._workers)
         metrics = self._listen_for_metrics()
         if metrics is not None:
-            self._slots.append(Slot(opened.enter_context(metrics), self._run_exposition))
+            self._serving.append(Slot(METRICS, opened.enter_context(metrics), self._run_exposition))
+        self._channel = opened.enter_context(contextlib.closing(Channel()))
+        self._recorder = Slot(RECORDER, self._channel.receiving, self._run_recorder)
+        self._slots = [self._recorder, *self._serving]
         self._started = Started(_port(sockets[0]), None if metrics is None else _port(metrics))
 
     def _listen_for_metrics(self) -> socket.socket | None:
@@ -166,10 +181,12 @@ class Supervisor:
     def _watch(self) -> None:
         while True:
             self._reap()
-            if self._stopping and not any(slot.pid for slot in self._slots):
-                return
-            if not self._stopping:
-                self._start_due()
+            if self._stopping and not any(slot.pid for slot in self._serving):
+                self._channel.end()  # the recorder ends once it has written what was sent
+                if self._has_recorded:
+                    self._tell_of_unwritten()
+                    return
+            self._start_due()
             self._tell_figures()
             for key, _ in self._selector.select(self._seconds_to_next_start()):
                 if key.fd == self._wake_read:
@@ -182,7 +199,7 @@ class Supervisor:
             if self._signals and not self._stopping:
                 self._stop()
             if self._signals > 1:
-                self._signal_all(signal.SIGKILL)
+                self._signal(self._slots, signal.SIGKILL)
 
     def _on_stop_signal(self, _number: int, _frame: object) -> None:
         self._signals += 1  # all else is the loop's, which the wake-up descriptor wakes
@@ -197,12 +214,13 @@ class Supervisor:
         log.info("stopping", grace_seconds=GRACE_SECONDS)
         self._stopping = True
         # The workers' copies are the last ones then: once they close them, new connections are refused.
-        for slot in self._slots:
-            slot.listening.close()
-        self._signal_all(signal.SIGTERM)
+        for slot in self._serving:
+            slot.socket.close()
+        self._signal(self._serving, signal.SIGTERM)
 
-    def _signal_all(self, number: signal.Signals) -> None:
-        for slot in self._slots:
+    @staticmethod
+    def _signal(slots: Iterable[Slot], number: signal.Signals) -> None:
+        for slot in slots:
             if slot.pid:  # ours until it is reaped, so the number cannot be another process's
                 os.kill(slot.pid, number)
 
@@ -220,23 +238,35 @@ class Supervisor:
         self._settings = reload.settings
         reloading.show(self._settings, self._shown_settings)
         configure_logs(self._settings.log_format, self._settings.log_level)
-        self._signal_all(signal.SIGHUP)
+        self._signal(self._slots, signal.SIGHUP)
 
     def _tell_figures(self) -> None:
         ready = [number for number, slot in enumerate(self._workers) if slot.is_ready]
         figures = {"ecross_log_lines_lost_total": lost_lines.count}
-        told = {"ready": ready, "restarts": self._restarts, "version": VERSION, "figures": figures}
+        told = {
+            "ready": ready,
+            "is_recording": self._recorder.is_ready,
+            "restarts": self._restarts,
+            "version": VERSION,
+            "figures": figures,
+        }
         self._figures.write(json.dumps(told).encode())
 
     def _start_due(self) -> None:
         now = time.monotonic()
-        for slot in self._slots:
-            if not slot.pid and slot.start_at <= now:
+        for slot in self._missing():
+            if slot.start_at <= now:
                 self._start(slot)
 
     def _seconds_to_next_start(self) -> float | None:
-        waiting = [slot.start_at for slot in self._slots if not slot.pid]
-        return max(0.0, min(waiting) - time.monotonic()) if waiting and not self._stopping else None
+        starts = [slot.start_at for slot in self._missing()]
+        return max(0.0, min(starts) - time.monotonic()) if starts else None
+
+    def _missing(self) -> list[Slot]:
+        """Those whose process is to be replaced."""
+        if not self._stopping:
+            return [slot for slot in self._slots if not slot.pid]
+        return [] if self._recorder.pid or self._has_recorded else [self._recorder]
 
     def _start(self, slot: Slot) -> None:
         # A signal that came between the fork and the child's own handlers would be lost, and a stop never end.
@@ -265,15 +295,16 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to the supervisor alone
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it serves: then it looks for new settings anyway
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until it serves, there is nothing to end in good order
+            # Until it serves, there is nothing to end in good order. The recorder ends by itself.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN if slot is self._recorder else signal.SIG_DFL)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             os.close(self._alive_write)  # so that the read end closes with the supervisor
             self._selector.close()
             for other in self._slots:
                 if other is not slot:
-                    other.listening.close()
-            slot.run(Links(slot.listening, self._shown_settings, lambda: _notify(ready_write), self._alive_read))
+                    other.socket.close()
+            slot.run(Links(slot.socket, self._shown_settings, lambda: _notify(ready_write), self._alive_read))
             status = 0
         except DomainError as error:
             log.error("worker_failed", reason=error.message)  # noqa: TRY400 - the message says it all
@@ -283,18 +314,22 @@ class Supervisor:
             os._exit(status)
 
     def _run_worker(self, figures: Page, links: Links) -> None:
-        run_worker(self._settings, links, figures, self._budgets)
+        run_worker(self._settings, links, figures, self._budgets, self._channel.sender())
 
     def _run_exposition(self, links: Links) -> None:
+        self._channel.close()
         pages = [slot.figures for slot in self._workers if slot.figures is not None]
-        run_exposition(self._settings, links, self._figures, pages)
+        run_exposition(self._settings, links, self._figures, pages, self._pages.figures)
+
+    def _run_recorder(self, links: Links) -> None:
+        run_recorder(self._settings, links, self._channel.receiver(), self._pages)
 
     def _on_slot_ready(self, slot: Slot) -> None:
         slot.is_ready = os.read(slot.ready, 1) == b"1"
         self._forget_ready_pipe(slot)
         if slot.is_ready:
             slot.failures = 0
-            if not self._announced and all(each.is_ready for each in self._workers):
+            if not self._announced and all(each.is_ready for each in (self._recorder, *self._workers)):
                 self._announced = True
                 self._on_ready(self._started)
 
@@ -313,16 +348,27 @@ class Supervisor:
                 continue
             self._forget_ready_pipe(slot)
             slot.pid, slot.is_ready = 0, False
-            if self._stopping:
-                continue
-            is_worker = slot.figures is not None
-            if is_worker and not self._announced:
-                self._signal_all(signal.SIGKILL)
-                raise StartError
-            self._restarts += is_worker
-            delay = self._delay(slot)
-            event = "worker_died" if is_worker else "metrics_died"
-            log.error(event, pid=pid, status=os.waitstatus_to_exitcode(status), replaced_in_seconds=delay)
+            self._on_end(slot, pid, os.waitstatus_to_exitcode(status))
+
+    def _on_end(self, slot: Slot, pid: int, status: int) -> None:
+        if self._stopping:
+            if slot is not self._recorder:
+                return
+            self._has_recorded = status == 0 or self._signals > 1 or slot.failures >= LAST_ATTEMPTS
+            if self._has_recorded:
+                return
+        elif not self._announced and slot.name != METRICS:
+            self._signal(self._slots, signal.SIGKILL)
+            raise StartError
+        self._restarts += slot.figures is not None
+        event = f"{slot.name}_died"
+        log.error(event, pid=pid, status=status, replaced_in_seconds=self._delay(slot))
+
+    def _tell_of_unwritten(self) -> None:
+        held, _ = self._pages.read_held()
+        left = self._channel.take_what_is_left() + Counter({KILLED: held})
+        if left:
+            log.error("audit_events_lost", count=left.total(), outcomes=dict(left))
 
     def _delay(self, slot: Slot) -> float:
         delay: float = min(FIRST_DELAY_SECONDS * 2**slot.failures, LONGEST_DELAY_SECONDS)

@@ -18,6 +18,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from ecross_server.app import reloading
 from ecross_server.app.assembly import Application
+from ecross_server.app.channel import EventSender
 from ecross_server.app.chores import Chores
 from ecross_server.app.listening import BACKLOG
 from ecross_server.app.protocol import MOST_CONNECTIONS, Connections, HttpProtocol
@@ -25,7 +26,7 @@ from ecross_server.app.shared import Page
 from ecross_server.app.tls import Certificates
 from ecross_server.auth.endpoints import TOKEN_PATH
 from ecross_server.auth.limits.local import BudgetTable
-from ecross_server.kit.logs import configure_logs
+from ecross_server.kit.logs import configure_logs, request_log
 from ecross_server.settings import Settings
 from ecross_server.web.counts import RequestCounts
 
@@ -123,7 +124,13 @@ class Worker(uvicorn.Server):
             for listening in sockets or ()
         ]
         self.started = True
+        request_log.gather(loop.call_soon)
         self._links.on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what is in flight, end, and write the last lines of the log."""
+        await super().shutdown(sockets)
+        request_log.gather(None)
 
     async def on_tick(self, counter: int) -> bool:
         """Look after the connections once a second."""
@@ -158,13 +165,13 @@ def _most_connections(*, half: bool) -> int:
     return min(MOST_CONNECTIONS, descriptors // 2 if half else descriptors)
 
 
-def run_worker(settings: Settings, links: Links, figures: Page, budgets: BudgetTable) -> None:
+def run_worker(settings: Settings, links: Links, figures: Page, budgets: BudgetTable, sender: EventSender) -> None:
     """Serve the API, and tell the figures once a second, from those on the page on.
 
     Raises:
         DomainError: if keys, peppers, certificates or the database cannot be used.
     """
-    application = Application(settings, budgets=budgets)
+    application = Application(settings, budgets=budgets, sender=sender)
     # Before the event loop, where it would be a traceback of the framework's instead of a sentence.
     application.auth.refresh()
     certificates = _certificates(settings)
@@ -192,7 +199,7 @@ def run_worker(settings: Settings, links: Links, figures: Page, budgets: BudgetT
         worker.serve_until_told()
 
 
-def run_exposition(settings: Settings, links: Links, server: Page, workers: Sequence[Page]) -> None:
+def run_exposition(settings: Settings, links: Links, server: Page, workers: Sequence[Page], recorder: Page) -> None:
     """Serve the figures of all pages."""
     from ecross_server.app.exposition import Figures, MetricsEndpoint  # noqa: PLC0415 - memory: workers need none of it
 
@@ -200,7 +207,7 @@ def run_exposition(settings: Settings, links: Links, server: Page, workers: Sequ
         new = reloading.read(settings, links.settings)
         configure_logs(new.log_format, new.log_level)
 
-    endpoint = MetricsEndpoint(Figures(server, workers))
+    endpoint = MetricsEndpoint(Figures(server, workers, recorder))
     worker = Worker(endpoint, links, reload, counts=RequestCounts(), lifespan="off", grace_seconds=1)
     worker.serve_until_told()
 

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -29,7 +29,7 @@ LONGEST_WAIT_SECONDS: Final = 0.5
 
 LOOK_SECONDS: Final = 0.05
 FULL_BATCH: Final = 1000
-"""So many are written at once before their time: the writing holds up the event loop for no longer than that takes."""
+"""So many are written at once before their time: more cost as much each, and hold others up for longer."""
 
 MOST_WAITING: Final = 200_000
 MOST_SUMS: Final = 200
@@ -110,6 +110,8 @@ class AuditRecorder:
         self.written = 0
         self.lost_by_outcome: Counter[str] = Counter()
         self._told: Counter[str] = Counter()
+        self._telling: Counter[str] = Counter()
+        self._lost_elsewhere: deque[Mapping[str, int]] = deque()
         self._database = database
         self._witness_file = witness_file
         self._retention_days = retention_days
@@ -140,6 +142,14 @@ class AuditRecorder:
         return self.lost_by_outcome.total()
 
     @property
+    def untold(self) -> Counter[str]:
+        """The losses, also those elsewhere, that are still to be recorded."""
+        untold = Counter(dict(self.lost_by_outcome)) - Counter(dict(self._told)) + self._telling
+        for outcomes in list(self._lost_elsewhere):
+            untold.update(outcomes)
+        return untold
+
+    @property
     def is_alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread is not None and self._thread.is_alive()
@@ -150,6 +160,10 @@ class AuditRecorder:
             self._waiting.append(event)
         else:
             self.lost_by_outcome[event.outcome] += 1
+
+    def tell_loss(self, outcomes: Mapping[str, int]) -> None:
+        """Record that so many events were lost on their way here. They are not counted: whoever lost them does that."""
+        self._lost_elsewhere.append(outcomes)
 
     def start(self) -> None:
         """Begin to write."""
@@ -226,8 +240,12 @@ class AuditRecorder:
             self._write()
 
     def _take(self) -> None:
-        if lost := Counter(dict(self.lost_by_outcome)) - self._told:
-            self._told += lost
+        lost = Counter(dict(self.lost_by_outcome)) - self._told
+        self._told += lost
+        while self._lost_elsewhere:
+            lost.update(self._lost_elsewhere.popleft())
+        self._telling = lost
+        if lost:
             self._drafts.append(_loss(_microseconds(self._clock()), lost))
         for _ in range(min(FULL_BATCH, len(self._waiting))):
             event = self._waiting.popleft()
@@ -256,6 +274,7 @@ class AuditRecorder:
             self._has_new_end = True
         self.written += self._taken
         self._taken = 0
+        self._telling = Counter()
         self._drafts.clear()
         self._issued.clear()
 

@@ -38,9 +38,10 @@ def print_model(model: BaseModel) -> None:
 
 
 def print_json(content: object) -> None:
-    """Print a result as JSON."""
+    """Print a result as JSON. What could disturb a terminal is written out: names come from outside."""
     is_utf8 = sys.stdout.encoding.lower() == "utf-8"
-    say(json.dumps(content, indent=2, ensure_ascii=not is_utf8))
+    text = json.dumps(content, indent=2, ensure_ascii=not is_utf8)
+    say("".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text))
 
 
 def say(text: str = "") -> None:

@@ -10,6 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping
+from select import PIPE_BUF
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import structlog
@@ -74,7 +75,7 @@ lost_lines = LostLines()
 
 
 class LineWriter:
-    """Writes whole lines, each at once. Where that fails, a full disk or a closed pipe, the line is counted as lost.
+    """Writes whole lines, each at once. Where that fails, a full disk or a closed pipe, they are counted as lost.
 
     Lines go to the descriptor itself: what a stream could not write it would keep, and try again at the worst moments.
     """
@@ -89,20 +90,21 @@ class LineWriter:
             self._descriptor = None
 
     def write(self, line: str) -> None:
-        """Write a line, which ends as one."""
+        """Write a line, which ends as one, or several that belong together."""
         if self._descriptor is None:
             self._stream.write(line)
             self._stream.flush()
             return
         # After half a line, the next one begins anew.
-        rest = memoryview(("\n" * self._is_cut + line).encode(self._encoding, "backslashreplace"))
-        length = len(rest)
+        content = ("\n" * self._is_cut + line).encode(self._encoding, "backslashreplace")
+        rest = memoryview(content)
         try:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError:
-            lost_lines.count += 1
-            self._is_cut = self._is_cut or len(rest) < length
+            lost_lines.count += min(bytes(rest).count(b"\n"), line.count("\n"))
+            written = len(content) - len(rest)
+            self._is_cut = content[written - 1 : written] != b"\n" if written else self._is_cut
         else:
             self._is_cut = False
 
@@ -118,14 +120,32 @@ class RequestLog:
 
     def __init__(self) -> None:
         self._write: Callable[[str], object] | None = None
+        self._call_soon: Callable[[Callable[[], None]], object] | None = None
+        self._lines: list[str] = []
+        self._size = 0
         self._is_on = True
         self._second = 0
         self._shown_second = ""
 
     def configure(self, write: Callable[[str], object] | None, *, is_on: bool) -> None:
         """Write JSON lines with the function, or without one leave them to the general way."""
+        self.flush()
         self._write = write
         self._is_on = is_on
+
+    def gather(self, call_soon: Callable[[Callable[[], None]], object] | None) -> None:
+        """Write the JSON lines of one turn of an event loop together, by a call after it; with `None` each at once.
+
+        No more is written at a time than stays together in a pipe: lines of several processes do not mix.
+        """
+        self.flush()
+        self._call_soon = call_soon
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        lines, self._lines, self._size = self._lines, [], 0
+        if lines and self._write is not None:
+            self._write("".join(lines))
 
     def info(
         self,
@@ -160,7 +180,16 @@ class RequestLog:
             f'{because}"client_id": {client}, "request_id": "{request_id}", "duration_ms": {duration_ms:.3f}, '
             f'"event": "request", "level": "info", "at": "{self._shown_second}.{int(now % 1 * 1_000_000):06d}Z"}}\n'
         )
-        self._write(SECRETS.sub(REDACTED, line))
+        line = SECRETS.sub(REDACTED, line)
+        if self._call_soon is None:
+            self._write(line)
+            return
+        if not self._lines:
+            self._call_soon(self.flush)
+        elif self._size + len(line) > PIPE_BUF:
+            self.flush()
+        self._lines.append(line)
+        self._size += len(line)  # all of it is ASCII
 
 
 request_log = RequestLog()

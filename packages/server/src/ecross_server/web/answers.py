@@ -101,7 +101,10 @@ def install_error_answers(app: FastAPI) -> None:
         return domain_error_response(request.scope, error)
 
     async def on_http_error(request: Request, error: HTTPException) -> Response:
-        return http_error_response(request.scope, error.status_code, error.headers)
+        headers = dict(error.headers or {})
+        if "Allow" in headers:  # Starlette joins a set, whose order another process does not have
+            headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
+        return http_error_response(request.scope, error.status_code, headers)
 
     async def on_validation_error(request: Request, error: RequestValidationError) -> Response:
         faults = [Fault(_path(item), item["msg"]) for item in error.errors()]
