@@ -67,7 +67,7 @@ def test_without_credentials_the_client_says_what_to_do(kind: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         kind(base_url=LOCAL)
     assert str(caught.value) == (
-        "No credentials were told: set ECROSS_CLIENT_ID and ECROSS_CLIENT_SECRET or "
+        "No credentials were told: run `ecross login`, set ECROSS_CLIENT_ID and ECROSS_CLIENT_SECRET or "
         "ECROSS_CLIENT_SECRET_FILE, or give client_id and client_secret."
     )
 

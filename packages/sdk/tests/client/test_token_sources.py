@@ -49,6 +49,11 @@ class SlowCache(MemoryCache):
     def __init__(self) -> None:
         super().__init__()
         self.is_asked, self.may_give = threading.Event(), threading.Event()
+        self.reads = 0
+
+    def read(self, auth_url: str, client_id: str) -> bytes | None:
+        self.reads += 1
+        return super().read(auth_url, client_id)
 
     def try_lock(self, auth_url: str, client_id: str) -> Any:
         may_give = self.may_give
@@ -358,6 +363,20 @@ class TestForcedRefresh:
         assert make_client(token_cache=cache).access_token().value == "tok-2"
         assert server.tokens_asked == 2
 
+    def test_until_it_is_there_the_good_one_serves_others(self, server: Any, make_client: Any, wait_for: Any) -> None:
+        client = make_client()
+        client.access_token()
+        may_answer = threading.Event()
+        server.token_delay = lambda: may_answer.wait(5)
+        with ThreadPoolExecutor(1) as pool:
+            forced = pool.submit(client.access_token, force_refresh=True)
+            wait_for(lambda: server.tokens_asked == 2)
+            assert client.access_token().value == "tok-1"
+            assert not may_answer.is_set()
+            assert not forced.done()
+            may_answer.set()
+            assert forced.result(5).value == "tok-2"
+
     def test_one_that_fails_leaves_the_good_token_to_all(
         self, server: Any, make_client: Any, answer: Any, shown_by: Any
     ) -> None:
@@ -475,6 +494,18 @@ class TestFlights:
         account.leave(first)
         assert account.enter_if_free(mark=b"", now=1.2, lease_seconds=1.0) is None
 
+    def test_a_lock_that_its_leader_got_too_late_counts_as_not_got(self, server: Any) -> None:
+        cache = SlowCache()
+        account = Account(cache, server.url, "acme-1")
+        flight, _ = account.enter(lambda: None, mark=b"", now=0.0, lease_seconds=1.0)
+        with ThreadPoolExecutor(1) as pool:
+            got = pool.submit(flight.work, TryLock())
+            assert cache.is_asked.wait(5)
+            flight.abandon()
+            cache.may_give.set()
+            assert not got.result(5)
+        assert cache.try_lock(server.url, "acme-1") is not None
+
     def test_a_leader_who_was_given_up_takes_what_the_next_one_got_and_asks_for_nothing(
         self, server: Any, make_client: Any, wait_for: Any
     ) -> None:
@@ -486,24 +517,29 @@ class TestFlights:
             first = pool.submit(make_client(token_cache=cache).access_token)
             assert cache.is_asked.wait(5)
             assert account._flight is not None
-            given_up, account._flight.lease_until = account._flight, 0.0
+            account._flight.lease_until = 0.0
             may_give_to_first, cache.may_give = cache.may_give, threading.Event()
             cache.may_give.set()
             second = pool.submit(make_client(token_cache=cache).access_token)
             wait_for(lambda: server.tokens_asked)
             may_give_to_first.set()
-            wait_for(lambda: not given_up._is_working)
+            # It looks in the beginning, after the lock and after its first pause; the second one looks twice.
+            wait_for(lambda: cache.reads >= 5 or server.tokens_asked > 1)
             may_answer.set()
             assert first.result(5).value == second.result(5).value == "tok-1"
         assert server.tokens_asked == 1
 
-    def test_who_has_more_patience_than_the_leader_does_not_share_its_failure(
-        self, server: Any, make_client: Any, answer: Any, wait_for: Any
+    @pytest.mark.parametrize(
+        "efforts",
+        [({"max_retries": 0}, {}), ({"max_retries": 0, "timeout_seconds": 29.0}, {"max_retries": 0})],
+    )
+    def test_who_tries_longer_or_more_often_than_the_leader_does_not_share_its_failure(
+        self, efforts: tuple[dict[str, Any], ...], server: Any, make_client: Any, answer: Any, wait_for: Any
     ) -> None:
         cache = MemoryCache()
         may_answer = threading.Event()
         server.script("/token", answer(500, before=lambda: may_answer.wait(5)))
-        hasty, patient = make_client(token_cache=cache, max_retries=0), make_client(token_cache=cache)
+        hasty, patient = (make_client(token_cache=cache, **effort) for effort in efforts)
         account = find_account(cache, server.url, "acme-1")
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(hasty.access_token)

@@ -26,7 +26,7 @@ _MOST_FIELD_ERRORS = 100
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 # Whatever the server repeats, a token of any client's or a secret of this server's form is not for logs.
 # A token is looked for once in each run of its characters: a text made of many beginnings must not take the square.
-_SECRET_FORMS = re.compile(r"(?<![\w-])(?=[\w-]*eyJ[\w-]{5})[\w-]++\.[\w-]+\.?[\w-]*|ecs_[0-9A-Za-z]{8,}")
+SECRET_FORMS = re.compile(r"(?<![\w-])(?=[\w-]*eyJ[\w-]{5})[\w-]++\.[\w-]+\.?[\w-]*|ecs_[0-9A-Za-z]{8,}")
 _SECONDS = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
 _HIDDEN = "[hidden]"
 _VALIDATION_STATUSES = frozenset({400, 409, 413, 415, 422})
@@ -65,7 +65,7 @@ def clean_text(value: object, hidden: Iterable[str] = ()) -> str:
     text = value
     for secret in sorted(filter(None, hidden), key=len, reverse=True):
         text = text.replace(secret, _HIDDEN)
-    text = _SECRET_FORMS.sub(_HIDDEN, text)
+    text = SECRET_FORMS.sub(_HIDDEN, text)
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"
 

@@ -15,7 +15,7 @@ from ecross._auth.answers import TokenAnswer
 from ecross._auth.life import Flow, TokenLife
 from ecross._auth.steps import AskForToken, Pause, Step
 from ecross._token_cache import TokenCache
-from ecross.errors import EcrossError, InvalidCredentialsError, TransportError
+from ecross.errors import EcrossError, TransportError
 from ecross.types import AccessToken
 
 _LEASE_SECONDS = 10.0
@@ -128,7 +128,7 @@ class _Source:
         is_of_all = flight.mark == self._mark or isinstance(error, TransportError)
         patience_seconds, max_retries = flight.effort
         has_tried_enough = patience_seconds >= self._life.patience_seconds and max_retries >= self._life.max_retries
-        if is_of_all and (has_tried_enough or isinstance(error, InvalidCredentialsError)):
+        if is_of_all and has_tried_enough:
             raise copy.copy(error)
 
     def _note_bug(self, account: Account, error: Exception) -> None:

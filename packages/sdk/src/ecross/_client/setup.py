@@ -99,7 +99,7 @@ def set_up(  # noqa: PLR0913 - the clients' own settings
     )
     if configuration.credentials is None:
         raise ConfigurationError(
-            "No credentials were told: set ECROSS_CLIENT_ID and ECROSS_CLIENT_SECRET or "
+            "No credentials were told: run `ecross login`, set ECROSS_CLIENT_ID and ECROSS_CLIENT_SECRET or "
             "ECROSS_CLIENT_SECRET_FILE, or give client_id and client_secret."
         )
     wall = clock or time.time
