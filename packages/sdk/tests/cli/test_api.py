@@ -136,6 +136,14 @@ def test_a_server_that_is_away_or_breaks_off_is_unreachable(
     assert "127.0.0.1 could not be reached: " in away.err
 
 
+@pytest.mark.parametrize("location", ["http://[::1", "http://a:99999/", "//", "x:" + "y" * 70_000])
+def test_a_redirect_to_nowhere_is_no_bug_of_ours(cli: Cli, ecross_server: FakeServer, location: str) -> None:
+    ecross_server.script(PATH, Answer(302, headers={"Location": location}))
+    ended = cli("api", "GET", PATH)
+    assert ended.code in {5, 6}
+    assert ended.err.startswith("error: ")
+
+
 def test_a_server_that_says_nothing_in_time_is_told_so() -> None:
     error = transport_error(httpx2.ReadTimeout("late"), "e.example")
     assert (str(error), error.is_timeout) == ("e.example did not answer in time.", True)

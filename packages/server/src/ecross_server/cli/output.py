@@ -41,7 +41,11 @@ def print_json(content: object) -> None:
     """Print a result as JSON. What could disturb a terminal is written out: names come from outside."""
     is_utf8 = sys.stdout.encoding.lower() == "utf-8"
     text = json.dumps(content, indent=2, ensure_ascii=not is_utf8)
-    say("".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text))
+    say("\n".join(line if line.isprintable() else _escaped(line) for line in text.split("\n")))
+
+
+def _escaped(line: str) -> str:
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in line)
 
 
 def say(text: str = "") -> None:
