@@ -225,7 +225,7 @@ def start_wire(tmp_path_factory: pytest.TempPathFactory) -> StartWire:
     def started(**variables: str) -> Iterator[Wire]:
         folder = tmp_path_factory.mktemp("wire")
         ours = {
-            "DATA_DIR": str(folder / "data"), "METRICS_PORT": "0", "TOKEN_VOLUME_LIMIT": MANY,
+            "DATA_DIR": str(folder / "data"), "METRICS_PORT": "0", "JOB_PROCESSES": "0", "TOKEN_VOLUME_LIMIT": MANY,
             "TOKEN_FAILURE_LIMIT": MANY, "TOKEN_ADDRESS_LIMIT": MANY, **variables,
         }  # fmt: skip
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ECROSS_SERVER_")}

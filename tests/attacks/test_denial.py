@@ -121,7 +121,8 @@ def evil_texts() -> Iterator[Callable[[int], str]]:
 OTHER_USES = {
     "SECRETS": "sub", "CONTROLS": "sub", "ACCEPTS_NOT": "search", "_ACCEPTS_NOT": "search", "_JOINED": "match",
     "_LINE_ENDS": "split", "_LINE_NUMBER": "search", "_UNFIT": "search", "_SEPARATORS": "split",
-    "SECRET_FORMS": "sub", "_FORBIDDEN": "search", "_READ_DIFFERENTLY": "search",
+    "SECRET_FORMS": "sub", "_FORBIDDEN": "search", "_READ_DIFFERENTLY": "search", "LATIN": "search",
+    "WORD_CHARACTERS": "findall", "_BETWEEN_IMAGES": "split", "PARAMETER": "sub",
 }  # fmt: skip
 """How else an expression of ours is used than with `fullmatch`."""
 

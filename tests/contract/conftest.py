@@ -6,6 +6,7 @@ import base64
 import hmac
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
@@ -26,6 +27,8 @@ from ecross_server.audit.service import Actor
 from ecross_server.auth.tokens import new_signing_keys
 from ecross_server.catalog import service as catalog
 from ecross_server.catalog.schemas import read_sku
+from ecross_server.inventory import service as inventory
+from ecross_server.inventory.rules import Count, InventoryType, WarehouseType
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database
 from ecross_server.kit.private_files import write_private_file
@@ -33,11 +36,17 @@ from ecross_server.merchants import service as merchants
 from ecross_server.merchants.rules import Peppers, new_peppers
 from ecross_server.settings import Settings
 
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
 PAGE_SIZE = 3
 TOKENS_PER_MINUTE = 40
 """More than any client but BUSY asks for."""
 
-MERCHANTS = ("ACME", "OTHER", "BUSY", "GONE")
+WRITERS = ("SOCKET", "TRANSPORT")
+"""One for each way to the fake, for tests that write; both servers have both."""
+
+MERCHANTS = ("ACME", "OTHER", "BUSY", "GONE", *WRITERS)
 HEADER = {"alg": "HS256", "typ": "JWT"}
 
 # Each with the instant of its last change.
@@ -53,8 +62,34 @@ SKUS: list[tuple[str, dict[str, Any]]] = [
         "images": ["https://img.test/1.jpeg", "https://img.test/2.jpeg"],
     }),
     ("2024-01-02T00:00:00.000Z", {"skuId": "2", "productId": "P1", "name": "Only what must be"}),
-    *((f"2024-01-0{day}T10:00:00.000Z", {"skuId": f"{day}", "productId": "P2", "name": "n"}) for day in range(3, 8)),
+    *((f"2024-01-0{day}T10:00:00.000Z", {"skuId": f"{day}", "productId": "P2", "main": day == 3, "name": "n"})
+      for day in range(3, 8)),
 ]  # fmt: skip
+
+
+# Number, name, country, type.
+WAREHOUSES: list[tuple[int, str, str, str]] = [
+    (2, "Barcelona", "ES", "MERCHANT"), (1000, "Returns partner BR", "BR", "RETURNS"),
+    (1001, "Returns partner MX", "MX", "RETURNS"),
+]  # fmt: skip
+
+# Each with the instant of its last change: SKU, warehouse, type, quantity. "stock" is no SKU yet.
+STOCKS: list[tuple[str, str, int, str, int]] = [
+    ("2024-02-01T00:00:00.001Z", "1", 1, "AVAILABLE", 9), ("2024-02-02T00:00:00.000Z", "1", 1000, "AVAILABLE", 1),
+    ("2024-02-03T00:00:00.000Z", "1", 1001, "AVAILABLE", 5), ("2024-02-04T00:00:00.000Z", "1", 1, "DAMAGED", 2),
+    ("2024-02-05T00:00:00.000Z", "stock", 2, "AVAILABLE", 4), ("2024-02-06T00:00:00.000Z", "2", 1000, "DAMAGED", 4),
+    ("2024-02-06T12:00:00.000Z", "broken", 1, "DAMAGED", 4),
+    ("2024-02-07T00:00:00.000Z", "só%2F?#", 1, "AVAILABLE", 0),
+]  # fmt: skip
+
+VOLATILE = {"date", "x-request-id"}
+"""Both servers send these; their values are the moment's."""
+
+LEFT_OUT = {
+    "ratelimit": "it moves with time, and the fake has no budget for an address; the client's is compared below",
+    "ratelimit-policy": "likewise",
+}
+"""What is not compared with the rest, and why."""
 
 
 def encode(data: bytes) -> str:
@@ -91,6 +126,31 @@ class Side:
         request.method = method  # as it stands, not in upper case
         return self.client.send(request)
 
+    def seen(self, method: str, target: str, headers: list[tuple[str, str]], body: str | bytes = "") -> dict[str, Any]:
+        """What must be equal of the answer to a request."""
+        return self.shown(self.send(method, target, headers, body))
+
+    def shown(self, answer: httpx2.Response) -> dict[str, Any]:
+        """What must be equal of an answer."""
+        headers = sorted((name, "*" if name in VOLATILE else value) for name, value in answer.headers.multi_items())
+        content: Any = json.loads(answer.text) if answer.text else ""
+        hide_what_differs(content)
+        # Tokens differ in length; where one is in the body its length is checked against the body alone.
+        length = answer.headers["content-length"]
+        if answer.request.method != "HEAD":
+            assert int(length) == len(answer.content)
+        is_varying = isinstance(content, dict) and ("*" in content.values() or "checks" in content)
+        shown = [(name, "*" if name == "content-length" and is_varying else value) for name, value in headers]
+        return {
+            "status": answer.status_code,
+            "headers": [field for field in shown if field[0] not in LEFT_OUT],
+            "body": json.dumps(content, ensure_ascii=False),
+        }
+
+    def compares(self, name: str) -> bool:
+        """Whether a header's value must be equal."""
+        return name not in VOLATILE | LEFT_OUT.keys()
+
     def ask_for_token(self, merchant: str) -> httpx2.Response:
         """The answer to a merchant's right secret."""
         body = f'{{"clientId": "<{merchant} clientId>", "clientSecret": "<{merchant} clientSecret>"}}'
@@ -107,6 +167,20 @@ class Side:
         with socket.create_connection((address[0], int(address[1])), timeout=10) as connection:
             connection.sendall(self.filled(request).encode("latin-1"))
             return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def hide_what_differs(content: Any) -> None:
+    """Write a star in the place of tokens, once their form is found right, and of figures."""
+    if not isinstance(content, dict):
+        return
+    if "token" in content:
+        assert re.fullmatch(r"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9\.[\w-]+\.[\w-]{43}", content["token"])
+        content["token"] = "*"
+    if "nextPageToken" in content:
+        assert re.fullmatch(r"[\w-]+", content["nextPageToken"])
+        content["nextPageToken"] = "*"
+    for check in content.get("checks", ()):
+        check["detail"] = re.sub(r"[\d.]+", "*", check["detail"])
 
 
 def tokens(key: bytes, good: str, disabled: str) -> dict[str, str]:
@@ -154,7 +228,7 @@ class Prepared:
     key: bytes
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory, _migrated_sqlite: Path) -> Prepared:
     """The real server's data: ACME with SKUs, OTHER and BUSY with none, GONE disabled."""
     folder = tmp_path_factory.mktemp("contract") / "data"
@@ -178,16 +252,31 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, _migrated_sqlite: Path) -
         for instant, sku in SKUS:
             draft = read_sku(json.dumps(sku).encode())
             catalog.save_skus(session, "ACME", [draft], now=datetime.fromisoformat(instant).astimezone(UTC))
+        save_stocks(session, by)
     database.close()
     return Prepared(folder, credentials, key_secret(json.loads(keys)["keys"][0]))
 
 
-@pytest.fixture(scope="module")
+def save_stocks(session: Session, by: Actor) -> None:
+    """Stock as merchants and, in returns warehouses, representatives count it."""
+    for merchant in ("ACME", *WRITERS):
+        for number, name, country, type_ in WAREHOUSES:
+            inventory.add_warehouse(
+                session, merchant, number, name=name, country=country, type_=WarehouseType(type_), by=by
+            )
+    for instant, sku_id, number, type_, quantity in STOCKS:
+        count = Count(sku_id, number, InventoryType(type_), quantity)
+        inventory.count_inventory(session, "ACME", count, now=datetime.fromisoformat(instant).astimezone(UTC), by=by)
+
+
+@pytest.fixture(scope="session")
 def real(prepared: Prepared) -> Iterator[Side]:
-    """The real server, a process for all tests of a file."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ECROSS_SERVER_")}
+    """The real server, a process for all tests here."""
+    # Its lines are counted by tests of its own, which halves its time here.
+    others = ("ECROSS_SERVER_", "COVERAGE_PROCESS_CONFIG")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     variables = {
-        "DATA_DIR": str(prepared.folder), "METRICS_PORT": "0", "PAGE_SIZE": str(PAGE_SIZE),
+        "DATA_DIR": str(prepared.folder), "METRICS_PORT": "0", "JOB_PROCESSES": "0", "PAGE_SIZE": str(PAGE_SIZE),
         "TOKEN_ADDRESS_LIMIT": "1000000/minute", "TOKEN_FAILURE_LIMIT": "1000000/minute",
         "TOKEN_VOLUME_LIMIT": f"{TOKENS_PER_MINUTE}/minute",
     }  # fmt: skip
@@ -219,30 +308,38 @@ def as_side(name: str, url: str, client: httpx2.Client, credentials: dict[str, d
     for merchant, fields in credentials.items():
         side.values |= {f"{merchant} {field}": value for field, value in fields.items()}
     side.values |= tokens(key, side.token("ACME"), credentials["GONE"]["clientId"])
-    side.values["OTHER token"] = side.token("OTHER")
+    for merchant in ("OTHER", *WRITERS):
+        side.values[f"{merchant} token"] = side.token(merchant)
     return side
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def fake() -> Iterator[FakeServer]:
-    """The fake server with the same merchants and SKUs. It stands still in time; no test changes what it holds."""
+    """The fake server with the same merchants and SKUs. It stands still in time; only WRITERS write."""
     with FakeServer(page_size=PAGE_SIZE, tokens_per_minute=TOKENS_PER_MINUTE) as server:
         for name in MERCHANTS:
             server.add_merchant(name)
         server.merchant("GONE").disable()
         for instant, sku in SKUS:
             server.merchant("ACME").put_sku({**sku, "lastUpdateDate": instant})
+        for name in ("ACME", *WRITERS):
+            for number, place, country, type_ in WAREHOUSES:
+                server.merchant(name).add_warehouse(number, name=place, country=country, type=type_)
+        for instant, sku_id, number, type_, quantity in STOCKS:
+            server.merchant("ACME").put_inventory(
+                sku_id, quantity, warehouse_id=number, inventory_type=type_, last_update_date=instant
+            )
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def at_socket(fake: FakeServer) -> Iterator[Side]:
     """The fake server, reached at its address."""
     with httpx2.Client(trust_env=False) as client:
         yield fake_side(fake, "socket", fake.url, client)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def in_process(fake: FakeServer) -> Iterator[Side]:
     """The fake server, reached by its transport."""
     with httpx2.Client(trust_env=False, transport=fake.transport) as client:

@@ -43,23 +43,25 @@ def as_pattern(expected: str) -> str:
     return r"\s+".join(re.escape(word).replace(r"\.\.\.", ".*") for word in expected.split())
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        *(
-            f"docs/guides/{name}.md"
-            for name in ("first-calls", "keys-and-peppers", "audit-trail", "production", "cron-and-containers")
-        ),
-    ],
-)
+COMMAND_GUIDES = (
+    "first-calls", "keys-and-peppers", "audit-trail", "production", "cron-and-containers", "sales-channels",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/guides/{name}.md" for name in COMMAND_GUIDES)])
 def test_the_commands_of_a_page_run_and_print_what_it_says(
     page: str, start_server: StartServer, tmp_path: Path
 ) -> None:
     run_commands(page, start_server("--demo"), reader_folder(tmp_path))
 
 
-@pytest.mark.parametrize("page", ["docs/guides/verify-tokens.md", "docs/guides/five-minutes.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        f"docs/guides/{name}.md"
+        for name in ("verify-tokens", "five-minutes", "keep-stock-right", "integrate-your-catalog")
+    ],
+)
 def test_the_commands_of_a_page_run_and_then_its_programs_as_one(
     page: str, start_server: StartServer, tmp_path: Path
 ) -> None:

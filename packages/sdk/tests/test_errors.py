@@ -17,6 +17,7 @@ from ecross.errors import (
     NotFoundError,
     RateLimitedError,
     ServerError,
+    SyncRunningError,
     TransportError,
     UnauthorizedError,
     ValidationError,
@@ -71,7 +72,9 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize("error", [*ANSWERS, TransportError("No answer in time.", is_timeout=True), CacheError("full")])
+@pytest.mark.parametrize(
+    "error", [*ANSWERS, TransportError("No answer in time.", is_timeout=True), CacheError("full"), SyncRunningError()]
+)
 def test_every_error_survives_the_way_to_another_process_whole(error: EcrossError) -> None:
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
 

@@ -5,7 +5,7 @@ from importlib.metadata import version
 import pytest
 
 import ecross
-from ecross import errors, jws, verifier
+from ecross import errors, jws, types, verifier
 
 
 def test_the_public_names_are_these() -> None:
@@ -14,6 +14,28 @@ def test_the_public_names_are_these() -> None:
         "GitExposureWarning", "InvalidTokenError", "MemoryCache", "TokenCache", "TokenVerifier", "__version__",
     ]  # fmt: skip
     assert set(ecross.__all__) <= set(dir(ecross))
+
+
+def test_what_calls_take_and_give_has_these_names() -> None:
+    assert types.__all__ == [
+        "AccessToken", "ChannelStatus", "InventoryRecord", "Page", "ReturnedOrder", "SaleChannelData", "SellableStock",
+        "Sku", "SkuAttribute", "SkuDraft", "SyncFailure", "SyncFault", "SyncProgress", "SyncRefusal", "SyncReport",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [ecross.Client, ecross.AsyncClient])
+def test_both_clients_have_the_same_subjects_with_the_same_methods(kind: type) -> None:
+    client = kind(client_id="i", client_secret="s", base_url="http://127.0.0.1:9", token_cache=ecross.MemoryCache())
+    found = {
+        subject: {name for name in dir(getattr(client, subject)) if not name.startswith("_")}
+        for subject in vars(client)
+        if not subject.startswith("_")
+    }
+
+    assert found == {
+        "skus": {"list", "upsert"}, "products": {"get"}, "inventory": {"set", "list", "get_sellable", "sync"},
+        "catalog": {"sync"},
+    }  # fmt: skip
 
 
 def test_public_names_lead_to_their_homes() -> None:
@@ -55,3 +77,17 @@ def test_the_signature_check_loads_the_standard_library_only_and_not_the_rest_of
     run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
 
     assert run.stdout.strip() == "['ecross'] False"
+
+
+def test_a_client_that_brings_no_whole_source_does_not_load_what_that_needs() -> None:
+    script = """if True:
+        import sys
+        before = set(sys.modules)
+        from ecross import Client
+        loaded = set(sys.modules) - before
+        print([name for name in loaded if name == "sqlite3" or name.startswith("ecross._bulk.")])
+    """
+
+    run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+
+    assert run.stdout.strip() == "['ecross._bulk.places']"

@@ -1,5 +1,6 @@
 import json
 import sys
+from decimal import Decimal
 
 import pytest
 from hypothesis import example, given
@@ -190,3 +191,32 @@ def test_the_error_holds_nothing_of_the_data_and_no_other_error_that_does(data: 
     assert "777" not in repr(error)
     assert error.__context__ is None
     assert error.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "text", ["0.1", "0.10", "-0.0", "9.99", "1e2", "0.12345678901234567890123", "1.7976931348623157e308", "1e-400"]
+)
+def test_exact_numbers_keep_the_digits_that_were_sent(text: str) -> None:
+    value = loads_strict(f'[{text}, 3, "\\ud83d\\ude00"]'.encode(), exact=True)
+    assert value == [Decimal(text), 3, "\U0001f600"]
+    assert isinstance(value, list)
+    assert str(value[0]) == str(Decimal(text))
+    assert isinstance(value[1], int)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("1e400", "a number too large"),
+        ("-1e400", "a number too large"),
+        ("1e-99999999999999999999", "a number with too large an exponent"),
+        ("0." + "1" * 5_000, "a number with too many digits"),
+        ("NaN", "NaN or an infinity"),
+        ('{"a": 1.0, "a": 1.0}', "a member is named twice in an object"),
+        (r'[0.5, "\ud800"]', "an unpaired surrogate in a string"),
+    ],
+)
+def test_exact_numbers_are_as_bounded_as_others(text: str, fault: str) -> None:
+    with pytest.raises(StrictJsonError, match=f"^{fault}$") as caught:
+        loads_strict(text.encode(), exact=True)
+    assert caught.value.__context__ is None

@@ -21,6 +21,7 @@ __all__ = [
     "NotFoundError",
     "RateLimitedError",
     "ServerError",
+    "SyncRunningError",
     "TransportError",
     "UnauthorizedError",
     "ValidationError",
@@ -37,6 +38,16 @@ class ConfigurationError(EcrossError):
 
 class CacheError(EcrossError):
     """The token cache cannot be used: not private, not writable, not readable. The message names the file."""
+
+
+class SyncRunningError(EcrossError):
+    """Another process or thread brings the same merchant's catalog, or stock, to the server at this moment."""
+
+    def __init__(self) -> None:
+        super().__init__("Another run for the same client id and server is under way. Wait for its end.")
+
+    def __reduce__(self) -> tuple[type["SyncRunningError"], tuple[()]]:
+        return type(self), ()
 
 
 class TransportError(EcrossError):

@@ -7,7 +7,8 @@ import binascii
 import hmac
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from typing import NoReturn
 
 from ecross.errors import InvalidKeyError, InvalidTokenError, InvalidTokenReason
@@ -34,6 +35,7 @@ _URL_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _STANDARD_TO_URL = bytes.maketrans(b"+/", b"-_")
 
 _JSON_SPACE = " \t\n\r"
+_LONGEST_NUMBER = 4_300  # what the interpreter bears of an integer
 
 # {"alg":"HS256","typ":"JWT"}: what e-CROSS itself issues, known good without parsing.
 _ISSUED_HEADER = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
@@ -44,20 +46,22 @@ class StrictJsonError(ValueError):
     """Bytes that are no strict JSON. The message tells the kind and the place of the fault, never any content."""
 
 
-def loads_strict(data: bytes) -> object:
+def loads_strict(data: bytes, *, exact: bool = False) -> object:
     """The value that untrusted JSON bytes stand for (RFC 8259, and the limits of RFC 7493 on what peers read alike).
 
     Refused, where the standard library's parser guesses or goes on: every encoding but UTF-8 without a byte order
     mark, a member named twice at any level, NaN and infinities (also a number too large for a float), and unpaired
     surrogates, however written. Nesting and integers too large for the interpreter are refused, not passed on.
 
+    With `exact`, a number with a fraction or an exponent is a `Decimal` with the digits that were sent, not a float.
+
     Raises `StrictJsonError`, which no other exception is chained to: those would hold the data.
     """
     try:
-        value = _parse_document(data.decode())
+        value = _parse_document(data.decode(), _parse_exact_value if exact else _parse_value)
         # Only an escape can bring in a surrogate, UTF-8 cannot; and only a surrogate is refused by the encoder.
         if b"\\ud" in data or b"\\uD" in data:
-            json.dumps(value, ensure_ascii=False).encode()
+            json.dumps(value, ensure_ascii=False, default=str).encode()
     except StrictJsonError:
         raise
     except json.JSONDecodeError as error:
@@ -75,8 +79,8 @@ def loads_strict(data: bytes) -> object:
     raise StrictJsonError(fault)  # after the handlers: inside one, the caught exception would become its context
 
 
-def _parse_document(text: str) -> object:
-    value, end = _parse_value(text, len(text) - len(text.lstrip(_JSON_SPACE)))
+def _parse_document(text: str, parse: Callable[[str, int], tuple[object, int]]) -> object:
+    value, end = parse(text, len(text) - len(text.lstrip(_JSON_SPACE)))
     if end != len(text) and text[end:].strip(_JSON_SPACE):
         raise json.JSONDecodeError("Extra data", text, end)
     return value
@@ -100,10 +104,24 @@ def _finite(text: str) -> float:
     return number
 
 
+def _exact(text: str) -> Decimal:
+    _finite(text)
+    if len(text) > _LONGEST_NUMBER:
+        raise StrictJsonError("a number with too many digits")
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        fault = "a number with too large an exponent"
+    raise StrictJsonError(fault)
+
+
 # One decoder for all: json.loads builds a new one on every call that has hooks. And raw_decode, because decode looks
 # for white space with regular expressions, which takes longer than a small document itself.
 _parse_value = json.JSONDecoder(
     object_pairs_hook=_unique_members, parse_constant=_refuse_constant, parse_float=_finite
+).raw_decode
+_parse_exact_value = json.JSONDecoder(
+    object_pairs_hook=_unique_members, parse_constant=_refuse_constant, parse_float=_exact
 ).raw_decode
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from ecross._keyring import system_keyring
 from ecross.cli.main import run
 from ecross.testing import FakeServer, Merchant
 
@@ -62,6 +63,7 @@ def _nothing_of_the_persons_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+    system_keyring.cache_clear()  # one that was found to hang is not asked again
 
 
 @pytest.fixture

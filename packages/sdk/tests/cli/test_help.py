@@ -23,14 +23,15 @@ def walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 
 COMMANDS = dict(walk(get_command(app)))
-GROUPS: list[tuple[str, ...]] = [(), ("skus",)]
+GROUPS: list[tuple[str, ...]] = [(), ("catalog",), ("stock",), ("skus",), ("products",), ("inventory",)]
 LEAVES = [path for path in COMMANDS if path not in GROUPS]
 
 
 def test_the_commands_are_those_of_the_interface() -> None:
     assert {path for path, command in COMMANDS.items() if hasattr(command, "commands")} == set(GROUPS)
     assert set(LEAVES) == {
-        ("login",), ("logout",), ("token",), ("whoami",), ("doctor",), ("skus", "list"), ("api",)
+        ("login",), ("logout",), ("token",), ("whoami",), ("doctor",), ("skus", "list"), ("api",),
+        ("products", "get"), ("inventory", "list"), ("inventory", "set"), ("catalog", "push"), ("stock", "push"),
     }  # fmt: skip
 
 

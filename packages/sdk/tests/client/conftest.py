@@ -230,11 +230,17 @@ class Threaded:
     def access_token(self, **options: Any) -> Any:
         return self.client.access_token(**options)
 
+    def do(self, call: Callable[[Any], Any]) -> Any:
+        return call(self.client)
+
     def skus(self, **options: Any) -> list[Any]:
         return list(self.client.skus.list(**options))
 
     def pages(self, *, page_token: str | None = None, **options: Any) -> list[Any]:
         return list(self.client.skus.list(**options).pages(page_token=page_token))
+
+    def inventory(self, **options: Any) -> list[Any]:
+        return list(self.client.inventory.list(**options))
 
     def first_sku(self) -> Any:
         return next(iter(self.client.skus.list()))
@@ -269,6 +275,9 @@ class Tasked:
     def access_token(self, **options: Any) -> Any:
         return self._runner.run(self.client.access_token(**options))
 
+    def do(self, call: Callable[[Any], Any]) -> Any:
+        return self._runner.run(call(self.client))
+
     def skus(self, **options: Any) -> list[Any]:
         async def read() -> list[Any]:
             return [sku async for sku in self.client.skus.list(**options)]
@@ -278,6 +287,12 @@ class Tasked:
     def pages(self, *, page_token: str | None = None, **options: Any) -> list[Any]:
         async def read() -> list[Any]:
             return [page async for page in self.client.skus.list(**options).pages(page_token=page_token)]
+
+        return self._runner.run(read())
+
+    def inventory(self, **options: Any) -> list[Any]:
+        async def read() -> list[Any]:
+            return [record async for record in self.client.inventory.list(**options)]
 
         return self._runner.run(read())
 

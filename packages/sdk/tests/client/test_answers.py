@@ -106,10 +106,10 @@ class TestErrors:
         assert isinstance(error, ValidationError)
         assert error.errors == (FieldError("skus[0].ean", "is not a GTIN"), FieldError("", ""))
 
-    def test_no_more_than_a_hundred_faults_are_kept(self) -> None:
-        error = read_error(400, body(errors=[{"path": "a", "message": "b"}] * 200), request_id=None)
+    def test_no_more_than_a_thousand_faults_are_kept(self) -> None:
+        error = read_error(400, body(errors=[{"path": "a", "message": "b"}] * 1001), request_id=None)
         assert isinstance(error, ValidationError)
-        assert len(error.errors) == 100
+        assert len(error.errors) == 1000
 
     @pytest.mark.parametrize(
         "content",

@@ -96,10 +96,11 @@ def perform(
     can_be_repeated: bool = True,
     is_replaced: bool = True,
     hidden: tuple[str, ...] = (),
+    sets_state: bool = False,
 ) -> Run:
     run = Run()
     retries = Retries(max_retries, patience_seconds, lambda: NOW, lambda: random)
-    flow = call(method, "id-1", retries, can_be_repeated=can_be_repeated, hidden=Hidden(*hidden))
+    flow = call(method, "id-1", retries, can_be_repeated=can_be_repeated, hidden=Hidden(*hidden), sets_state=sets_state)
     left = list(outcomes)
     try:
         run.do(flow, left, is_replaced=is_replaced)
@@ -133,6 +134,18 @@ def test_a_method_that_may_not_be_repeated_is_sent_once_if_it_may_have_arrived(m
     run = perform(failure, method=method)
     assert isinstance(run.result, (ServerError, TransportError))
     assert run.pauses == []
+
+
+@pytest.mark.parametrize("failure", [Answer(502), Answer(503), Answer(504), LOST, UNSENT])
+def test_what_sets_a_state_is_sent_again_whatever_its_method(failure: Any) -> None:
+    run = perform(failure, failure, Answer(200), method="POST", sets_state=True)
+    assert run.result.status_code == 200
+    assert len(run.sent) == 3
+
+
+@pytest.mark.parametrize("failure", [Answer(500), Answer(400), Answer(409)])
+def test_what_sets_a_state_is_not_sent_again_where_a_get_is_not(failure: Any) -> None:
+    assert len(perform(failure, method="POST", sets_state=True).sent) == 1
 
 
 @pytest.mark.parametrize("failure", [UNSENT, Answer(429)])

@@ -329,7 +329,7 @@ class TestSkus:
         server.advance(60)
         assert merchant.put_sku({"skuId": "1"}) == first
         second = merchant.put_sku({"skuId": "1", "name": "Mug"})
-        assert (second["name"], second["localizationStatus"]) == ("Mug", "LOCALIZED")
+        assert (second["name"], second["localizationStatus"]) == ("Mug", "PENDING_LOCALIZATION")
         assert datetime.fromisoformat(second["lastUpdateDate"]).timestamp() == server.clock()
         with Client(**server.client_options()) as client:
             after = datetime.fromtimestamp(server.clock() - 30, UTC)
@@ -343,6 +343,8 @@ class TestSkus:
             ({"skuId": 1}, "needs a skuId"),
             ({"skuId": "1", "Name": "x", "brand": "y"}, "has no field Name, brand; it has description, ean"),
             ({"skuId": "1", "lastUpdateDate": "yesterday"}, "lastUpdateDate is no ISO 8601"),
+            ({"skuId": "1", "salesChannelStatus": {"ECOM": "ACTIVE"}}, "has an object for each channel"),
+            ({"skuId": "1", "salesChannelStatus": "ACTIVE"}, "has an object for each channel"),
         ],
     )
     def test_what_is_no_sku_is_refused(self, sku: dict[str, Any], fault: str, server: FakeServer) -> None:

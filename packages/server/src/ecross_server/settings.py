@@ -118,6 +118,7 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", min_length=1)
     port: int = Field(8000, ge=0, le=65535)
     workers: int = Field(1, ge=1, le=64)
+    job_processes: int = Field(1, ge=0, le=64)
     services: Services = SERVICES
     metrics_port: MetricsPort = 9464
     """`None`, written auto, is a free one."""
@@ -151,6 +152,12 @@ class Settings(BaseModel):
                 filled[name] = self.data_dir / file_name
         for name, value in filled.items():
             object.__setattr__(self, name, value)  # frozen for everybody else
+        is_sqlite = make_url(self.database_url.get_secret_value()).get_backend_name() == "sqlite"
+        if is_sqlite and self.job_processes > 1:
+            name = variable("job_processes")
+            raise PydanticCustomError(
+                "job_processes", "{name} must be 0 or 1 on SQLite, whose writers take turns anyway", {"name": name}
+            )
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             pair = " and ".join(map(variable, ("tls_cert_file", "tls_key_file")))
             raise PydanticCustomError("pair", "{pair} belong together: set both or none", {"pair": pair})
@@ -160,6 +167,11 @@ class Settings(BaseModel):
     def demo_credentials_file(self) -> Path:
         """Where the demo merchant's credentials lie."""
         return self.data_dir / "demo-credentials.json"
+
+    @property
+    def feeds_folder(self) -> Path:
+        """Where the sales channels' feeds lie."""
+        return self.data_dir / "feeds"
 
     @property
     def audit_witness_file(self) -> Path:

@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 from ecross_server.app.assembly import Application
 from ecross_server.app.chores import Chores
 from ecross_server.app.exposition import Figures, MetricsEndpoint
-from ecross_server.app.metrics import METRICS, Metrics
+from ecross_server.app.metrics import METRICS, FigurePages, Metrics
 from ecross_server.app.shared import LARGEST_CONTENT, Page, PageFullError
 from ecross_server.kit.logs import configure_logs
 from ecross_server.web.counts import BOUNDS, RequestCounts
@@ -249,7 +249,7 @@ def _text(contents: list[bytes], server: dict[str, Any]) -> str:
     for content in contents:
         pages.append(Page())
         pages[-1].write(content)
-    answer = TestClient(MetricsEndpoint(Figures(told, pages))).get("/metrics")
+    answer = TestClient(MetricsEndpoint(Figures(FigurePages(told, pages)))).get("/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert int(answer.headers["content-length"]) == len(answer.content)
@@ -320,10 +320,35 @@ class TestExposition:
         server = SERVER | {"is_recording": is_recording}
         for page, content in zip(pages, (server, {"figures": figures}, {"figures": figures}), strict=True):
             page.write(json.dumps(content).encode())
-        answer = TestClient(MetricsEndpoint(Figures(pages[0], pages[1:2], pages[2]))).get("/metrics")
+        answer = TestClient(MetricsEndpoint(Figures(FigurePages(pages[0], pages[1:2], pages[2])))).get("/metrics")
         assert f"\necross_audit_backlog_records {8.0 if is_recording else 4.0}\n" in answer.text
         assert "\necross_audit_lost_records_total 2.0\n" in answer.text
         assert "\necross_workers 1.0\n" in answer.text
+
+    def test_what_job_processes_tell_is_of_one_database_and_their_runs_add_up(self) -> None:
+        pages = [Page() for _ in range(4)]
+        runs = {"test.note,done": 2, "test.note,dead": 1}
+        contents = [
+            SERVER | {"job_processes": [0, 1]},
+            {"figures": {"ecross_jobs_dead": 3, "ecross_jobs_oldest_seconds": 1.5, "ecross_jobs_runs_total": runs}},
+            {"figures": {"ecross_jobs_dead": 4, "ecross_jobs_runs_total": runs}},
+        ]
+        for page, content in zip(pages, contents, strict=False):
+            page.write(json.dumps(content).encode())
+        told = FigurePages(pages[0], pages[3:], job_processes=pages[1:3])
+        text = TestClient(MetricsEndpoint(Figures(told))).get("/metrics").text
+        for line in (
+            "ecross_jobs_dead 4.0",
+            "ecross_jobs_oldest_seconds 1.5",
+            'ecross_jobs_runs_total{kind="test.note",outcome="done"} 4.0',
+            'ecross_jobs_runs_total{kind="test.note",outcome="dead"} 2.0',
+            "ecross_worker_restarts_total 0.0",
+        ):
+            assert f"\n{line}\n" in text
+        pages[0].write(json.dumps(SERVER | {"job_processes": []}).encode())
+        text = TestClient(MetricsEndpoint(Figures(told))).get("/metrics").text
+        assert "ecross_jobs_dead" not in text
+        assert 'outcome="done"} 4.0' in text
 
     def test_before_anything_is_told_there_is_something_to_read(self) -> None:
         assert "ecross_workers 0.0" in _text([b"", b""], SERVER | {"ready": []})
@@ -337,7 +362,7 @@ class TestExposition:
     def test_nothing_else_is_there(self) -> None:
         told = Page()
         told.write(json.dumps(SERVER | {"ready": []}).encode())
-        client = TestClient(MetricsEndpoint(Figures(told, [])))
+        client = TestClient(MetricsEndpoint(Figures(FigurePages(told))))
         assert client.get("/").json()["code"] == "not_found"
         assert client.get("/metrics/").status_code == 404
         wrong = client.post("/metrics")

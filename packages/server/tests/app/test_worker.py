@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from ecross_server.app.shared import Page
 from ecross_server.app.supervisor import _raise_descriptor_limit
-from ecross_server.app.worker import Links, Worker, _most_connections
+from ecross_server.app.worker import SWITCH_SECONDS, Links, Worker, _most_connections
 from ecross_server.kit.logs import configure_logs
 from ecross_server.web.counts import RequestCounts
 
@@ -36,12 +37,14 @@ def log() -> io.StringIO:
 
 @pytest.fixture
 def links() -> Iterator[Links]:
+    interval = sys.getswitchinterval()
     previous = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGHUP)]
     orphaned, alive = os.pipe()
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield Links(listening, Page(), lambda: None, orphaned)
+        yield Links([listening], Page(), lambda: None, orphaned)
     os.close(orphaned)
     os.close(alive)
+    sys.setswitchinterval(interval)
     for number, handler in previous:
         signal.signal(number, handler)
 
@@ -55,6 +58,7 @@ def test_an_application_that_does_not_start_ends_the_process(links: Links, log: 
     with pytest.raises(SystemExit) as ended:
         worker.serve_until_told()
     assert ended.value.code == 3
+    assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS)
     assert "no start" in log.getvalue()
 
 

@@ -111,9 +111,9 @@ class TestSave:
     @pytest.mark.parametrize(
         "change",
         [
-            {"productId": "other"}, {"main": False}, {"name": "other"}, {"description": "other"}, {"description": None},
-            {"weight": 0.2}, {"weight": None}, {"height": 5}, {"width": 5}, {"length": 5}, {"ean": "other"},
-            {"hscode": "other"}, {"localizedListPriceWithTaxes": 1}, {"localizedSalePriceWithTaxes": None},
+            {"productId": "other"}, {"name": "other"}, {"description": "other"}, {"description": None},
+            {"weight": 0.2}, {"weight": None}, {"height": 5}, {"width": 5}, {"length": 5}, {"ean": None},
+            {"hscode": "85044095"}, {"localizedListPriceWithTaxes": 1}, {"localizedSalePriceWithTaxes": None},
             {"globalSaleChannelData": {"active": False}}, {"globalSaleChannelData": None}, {"images": []},
             {"images": ["https://img.test/2.jpeg", "https://img.test/1.jpeg"]},
         ],
@@ -167,9 +167,9 @@ class TestSave:
         assert (sku.name, sku.description, sku.sale_channel_data) == (text, text, {"brand": text})
 
     def test_exact_numbers_come_back(self, database: Database, save: Save) -> None:
-        save("ACME", {"weight": 0.1, "height": 999999999.123456, "width": 0})
+        save("ACME", {"weight": 0.1, "height": 999999999.123456, "localizedSalePriceWithTaxes": 0})
         sku = one(database)
-        assert (sku.weight_kg, sku.height_cm, sku.width_cm) == (
+        assert (sku.weight_kg, sku.height_cm, sku.origin_sale_price) == (
             Decimal("0.1"),
             Decimal("999999999.123456"),
             Decimal(0),
@@ -214,7 +214,7 @@ class TestSave:
 
 class TestList:
     def test_a_merchant_without_skus_gets_one_empty_page(self, database: Database) -> None:
-        assert page(database) == service.SkuPage([], None)
+        assert page(database) == service.SkuPage([], None, None)
 
     @pytest.mark.parametrize("total", [1, 2, 3, 4, 6, 7])
     def test_pages_hold_every_sku_once_and_the_last_has_no_token(
@@ -269,7 +269,7 @@ class TestList:
         save("ACME", *({"skuId": str(number)} for number in range(3)), now=NOW + timedelta(seconds=1))
         first = page(database, size=2, after=rfc3339(NOW))
         assert [sku.sku_id for sku in first.skus] == ["0", "1"]
-        save("ACME", {"skuId": "older"}, now=NOW)
+        save("OTHER", {"skuId": "another's"}, now=NOW + timedelta(seconds=1))
         for after in (None, "", rfc3339(NOW), "2026-01-02T05:04:05.678+02:00", "2026-01-02T03:04:05.678999Z"):
             assert ids(database, token=first.next_page_token, after=after) == ["2"]
 

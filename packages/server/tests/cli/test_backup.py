@@ -26,6 +26,8 @@ from ecross_server.auth.registry import Registry
 from ecross_server.auth.tokens import new_signing_keys
 from ecross_server.cli import backup as backups
 from ecross_server.cli.main import run
+from ecross_server.jobs.service import queue_job
+from ecross_server.jobs.tasks import Finish, Job, Kind, Runner
 from ecross_server.kit import replacing, sealed_streams
 from ecross_server.kit.archives import write_archive
 from ecross_server.kit.clock import utc_now
@@ -101,6 +103,7 @@ def clients(cli: Cli) -> list[tuple[str, str]]:
 def left_behind(settings: Settings) -> set[str]:
     usual = {
         "signing-keys.json", "peppers.json", "ecross.db", "audit-head.json", ".in-use.lock", ".peppers.json.lock",
+        ".ecross.db.turn.lock", ".ecross.db.next.lock",
     }  # fmt: skip
     return {path.name for path in settings.data_dir.iterdir()} - usual
 
@@ -205,6 +208,27 @@ class TestTheRehearsal:
         destroy(own)
         assert cli("restore", str(file), "--json").result["clients"] == 0
         assert cli("doctor", "--json").result["ok"]
+
+    @pytest.mark.usefixtures("acme")
+    def test_what_a_process_was_at_when_it_was_backed_up_is_free_again(
+        self, own: Settings, cli: Cli, file: Path
+    ) -> None:
+        def back_up(_job: Job, _finish: Finish) -> None:
+            assert cli("backup", str(file)).code == 0
+
+        with closing(Database(own.database_url.get_secret_value())) as database:
+            with database.write() as session:
+                queue_job(session, "test.note", {"n": 1})
+            Runner(database, {"test.note": Kind(back_up)}, worker="w").run_due()
+        assert cli("restore", str(file), "--force").code == 0
+        run: list[tuple[Any, int]] = []
+        note = Kind(lambda job, _: run.append((job.payload, job.attempts)))
+        with closing(Database(own.database_url.get_secret_value())) as database:
+            Runner(database, {"test.note": note}, worker="another").run_due()
+            with database.write() as session:
+                queue_job(session, "test.note", {"n": 2})  # numbers go on
+            Runner(database, {"test.note": note}, worker="another").run_due()
+        assert run == [({"n": 1}, 1), ({"n": 2}, 1)]
 
 
 def migrations_are_done(settings: Settings) -> None:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 import socketserver
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ecross_server import migrations
+from ecross_server.app import jobs as jobs_of_all
+from ecross_server.cli import doctor
+from ecross_server.jobs.service import queue_job
+from ecross_server.jobs.tasks import Finish, Job, Kind, Policy, Runner
+from ecross_server.kit.database import Database
 from ecross_server.settings import Settings, variable
 
 if TYPE_CHECKING:
@@ -35,7 +42,8 @@ def test_all_is_in_order_on_either_database(cli: Cli, prepared: Settings, regist
     assert out["ok"] is True
     assert all(list(check) == ["name", "status", "detail", "fix"] for check in out["checks"])
     assert [(check["name"], check["status"]) for check in out["checks"]] == [
-        ("data folder", "ok"), ("signing keys", "ok"), ("peppers", "ok"), ("database", "ok"), ("limits", "ok"),
+        ("data folder", "ok"), ("signing keys", "ok"), ("peppers", "ok"), ("database", "ok"), ("jobs", "ok"),
+        ("limits", "ok"),
     ]  # fmt: skip
     assert out["checks"][3]["detail"] == f"{backend}, schema {migrations.REVISIONS[-1]}"
 
@@ -224,3 +232,55 @@ def test_tells_whether_limits_are_shared(cli: Cli, monkeypatch: pytest.MonkeyPat
     assert checks(cli("doctor", "--json"))["limits"]["detail"] == "each server by itself"
     monkeypatch.setenv(variable("redis_url"), redis_url)
     assert checks(cli("doctor", "--json"))["limits"]["detail"] == "shared through Redis"
+
+
+class TestJobs:
+    @pytest.fixture
+    def jobs(self, cli: Cli, on_sqlite: Settings) -> Callable[[], dict[str, Any]]:
+        """What is found of them."""
+        del on_sqlite
+        return lambda: checks(cli("doctor", "--json"))["jobs"]
+
+    @pytest.fixture
+    def on_disk(self, on_sqlite: Settings) -> Iterator[Database]:
+        with closing(Database(on_sqlite.database_url.get_secret_value())) as database:
+            yield database
+
+    def test_none_is_in_order(self, jobs: Callable[[], dict[str, Any]]) -> None:
+        assert jobs() == {"name": "jobs", "status": "ok", "detail": "0 due, 0 to come, 0 dead", "fix": None}
+
+    def test_dead_ones_are_a_warning(
+        self, jobs: Callable[[], dict[str, Any]], on_disk: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(_job: Job, _finish: Finish) -> None:
+            raise ArithmeticError
+
+        kinds = {"test.note": Kind(fail, Policy(most_attempts=1))}
+        monkeypatch.setattr(jobs_of_all, "make_kinds", lambda _: kinds)
+        with on_disk.write() as session:
+            queue_job(session, "test.note", {})
+        Runner(on_disk, kinds, worker="w").run_due()
+        found = jobs()
+        assert (found["status"], found["detail"]) == ("warning", "0 due, 0 to come, 1 dead")
+        assert found["fix"] == "ecross-server jobs list"
+
+    @pytest.mark.parametrize(
+        ("kind", "seconds", "detail"),
+        [
+            ("test.note", 59, ""),
+            ("test.note", 100, "; the first waits for 100 seconds"),
+            ("test.newer", 0, "; this version does not know test.newer"),
+        ],
+    )
+    def test_so_are_those_that_nobody_runs(
+        self, *, jobs: Callable[[], dict[str, Any]], on_disk: Database, monkeypatch: pytest.MonkeyPatch,
+        kind: str, seconds: int, detail: str,
+    ) -> None:  # fmt: skip
+        now = datetime(2026, 11, 25, 12, tzinfo=UTC)
+        monkeypatch.setattr(jobs_of_all, "make_kinds", lambda _: {"test.note": None})
+        monkeypatch.setattr(doctor, "utc_now", lambda: now + timedelta(seconds=seconds))
+        with on_disk.write() as session:
+            queue_job(session, kind, {}, now=now)
+        found = jobs()
+        assert found["detail"] == f"1 due, 0 to come, 0 dead{detail}"
+        assert (found["status"] == "ok") == (found["fix"] is None) == (not detail)

@@ -21,6 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "host": "127.0.0.1",
     "port": 8000,
     "workers": 1,
+    "job_processes": 1,
     "services": ("auth", "product"),
     "metrics_port": 9464,
     "issuer": "urn:ecross:auth",
@@ -49,6 +50,7 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "host": ("::1", "::1"),
     "port": ("0", 0),
     "workers": ("64", 64),
+    "job_processes": ("0", 0),
     "services": (" product , auth ,", ("product", "auth")),
     "metrics_port": ("0", 0),
     "issuer": ("https://auth.example/é", "https://auth.example/é"),
@@ -76,6 +78,7 @@ WRONG_VALUES: dict[str, list[str]] = {
     "redis_url": ["http://u:topsecret@h", "topsecret"],
     "port": ["-1", "65536", "http", "80.5", "topsecret"],
     "workers": ["0", "65", "topsecret"],
+    "job_processes": ["-1", "65", "topsecret"],
     "services": ["auth,orders", ",", "topsecret"],
     "metrics_port": ["-1", "65536", "topsecret"],
     "issuer": ["topsecret" * 30],
@@ -314,6 +317,14 @@ class TestRefusals:
         assert refusal().message == (
             "ECROSS_SERVER_TLS_CERT_FILE and ECROSS_SERVER_TLS_KEY_FILE belong together: set both or none"
         )
+
+    def test_several_job_processes_are_for_postgresql(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        set_variable(monkeypatch, "job_processes", "2")
+        assert refusal().message == (
+            "ECROSS_SERVER_JOB_PROCESSES must be 0 or 1 on SQLite, whose writers take turns anyway"
+        )
+        set_variable(monkeypatch, "database_url", "postgresql://u:p@db/ecross")
+        assert load_settings().settings.job_processes == 2
 
     def test_no_password_is_in_the_settings_text(self, monkeypatch: pytest.MonkeyPatch) -> None:
         set_variable(monkeypatch, "database_url", f"postgresql://u:{PASSWORD}@h/d")

@@ -140,7 +140,7 @@ class TestLog:
         log.forget()
         client.get("/ext/merchant/skus?nextPageToken=x", headers=bearer)
         client.get("/ext/merchant/skus", headers=bearer)
-        client.post("/ext/merchant/skus", headers=bearer)
+        client.put("/ext/merchant/skus", headers=bearer)
         client.get("/ext/nope", headers=bearer)
         client.get("/ext/merchant/skus", headers={"Authorization": "Bearer junk"})
         acme = credential.client.id

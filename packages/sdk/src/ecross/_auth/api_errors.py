@@ -22,7 +22,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 _LONGEST_MESSAGE = 500
 _LONGEST_BODY = 256 * 1024
-_MOST_FIELD_ERRORS = 100
+_MOST_FIELD_ERRORS = 1000  # as many as the server lists
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 # Whatever the server repeats, a token of any client's or a secret of this server's form is not for logs.
 # A token is looked for once in each run of its characters: a text made of many beginnings must not take the square.

@@ -1,6 +1,7 @@
 """What the client for threads and the one for asyncio have in common: all that neither waits nor sends."""
 
 from collections.abc import AsyncIterable, Generator, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Generic, NoReturn, TypeVar
 
 import httpx2
@@ -13,6 +14,8 @@ from ecross._transport.calls import Step, call
 from ecross._transport.senders import ApiRequest
 from ecross.errors import EcrossError
 from ecross.types import AccessToken
+
+JSON = {"Content-Type": "application/json"}
 
 S = TypeVar("S", bound=TokenSource | AsyncTokenSource)
 T = TypeVar("T")
@@ -71,8 +74,18 @@ class ApiClient(Generic[S]):
             request.request_id,
             self._setup.retries,
             can_be_repeated=request.can_be_repeated,
+            sets_state=request.sets_state,
             hidden=self._setup.hidden,
         )
 
     def _request_of(self, operation: Operation[T]) -> ApiRequest:
-        return self._make_request(operation.method, operation.path, service=operation.service, params=operation.params)
+        request = self._make_request(
+            operation.method,
+            operation.path,
+            service=operation.service,
+            params=operation.params,
+            json=operation.json,
+            content=operation.content,
+            headers=operation.headers if operation.content is None else {**JSON, **operation.headers},
+        )
+        return replace(request, sets_state=operation.sets_state)

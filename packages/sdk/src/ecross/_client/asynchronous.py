@@ -15,7 +15,7 @@ from ecross._operations import Operation
 from ecross._token_cache import TokenCache
 from ecross._transport.calls import GetToken, ReplaceToken, Send, Step
 from ecross._transport.senders import ApiRequest, AsyncSender
-from ecross.resources import AsyncSkus
+from ecross.resources import AsyncCatalog, AsyncInventory, AsyncProducts, AsyncSkus, AsyncSyncing
 from ecross.types import AccessToken
 
 T = TypeVar("T")
@@ -60,6 +60,10 @@ class AsyncClient(ApiClient[AsyncTokenSource]):
         source = AsyncTokenSource(ask=self._sender.ask_for_token, sleep=setup.sleep_async, **setup.source_options)
         super().__init__(setup, source)
         self.skus = AsyncSkus(self._perform)
+        self.products = AsyncProducts(self._perform)
+        syncing = AsyncSyncing(self._perform, setup.sync_place, setup.sleep_async)
+        self.inventory = AsyncInventory(self._perform, syncing)
+        self.catalog = AsyncCatalog(syncing)
 
     async def access_token(self, *, force_refresh: bool = False) -> AccessToken:
         """A token that is good now: the cached one while it lives, unless `force_refresh` asks for another."""

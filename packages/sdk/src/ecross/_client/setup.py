@@ -13,6 +13,7 @@ from typing import Any, Final, TypedDict
 from weakref import WeakValueDictionary
 
 from ecross._auth.life import Clocks, TokenLife
+from ecross._bulk import Place
 from ecross._configuration import Credentials, load_configuration
 from ecross._token_cache import FileCache, TokenCache, open_default_cache
 from ecross._transport.addresses import Addresses
@@ -67,6 +68,12 @@ class Setup:
             "client_secret": self.credentials.client_secret,
             "life": self.life,
         }
+
+    @property
+    def sync_place(self) -> Place:
+        """Whose catalog is brought to the server, and where what was sent is remembered: beside cached tokens."""
+        directory = self.cache.directory if isinstance(self.cache, FileCache) else None
+        return Place(directory, self.addresses.product_url or self.auth_url, self.credentials.client_id)
 
     @property
     def hidden(self) -> Hidden:

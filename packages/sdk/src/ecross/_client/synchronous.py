@@ -15,7 +15,7 @@ from ecross._operations import Operation
 from ecross._token_cache import TokenCache
 from ecross._transport.calls import GetToken, ReplaceToken, Send, Step
 from ecross._transport.senders import ApiRequest, Sender
-from ecross.resources import Skus
+from ecross.resources import Catalog, Inventory, Products, Skus, Syncing
 from ecross.types import AccessToken
 
 T = TypeVar("T")
@@ -71,6 +71,10 @@ class Client(ApiClient[TokenSource]):
         source = TokenSource(ask=self._sender.ask_for_token, sleep=setup.sleep, **setup.source_options)
         super().__init__(setup, source)
         self.skus = Skus(self._perform)
+        self.products = Products(self._perform)
+        syncing = Syncing(self._perform, setup.sync_place, setup.sleep)
+        self.inventory = Inventory(self._perform, syncing)
+        self.catalog = Catalog(syncing)
 
     def access_token(self, *, force_refresh: bool = False) -> AccessToken:
         """A token that is good now: the cached one while it lives, unless `force_refresh` asks for another."""

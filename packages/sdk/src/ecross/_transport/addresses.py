@@ -32,6 +32,11 @@ class Addresses:
         """Where tokens are asked for."""
         return self._endpoints.auth + "/token"
 
+    @property
+    def product_url(self) -> str | None:
+        """Where the catalog is; `None` if that was not told."""
+        return self._endpoints.product
+
     def join(self, service: str, path: str) -> str:
         """The address of a path of a service. Raises `ConfigurationError` for all that could lead elsewhere."""
         if service not in SERVICES:

@@ -98,12 +98,14 @@ class Retries:
 
 
 def call(
-    method: str, request_id: str, retries: Retries, *, can_be_repeated: bool, hidden: Hidden
+    method: str, request_id: str, retries: Retries, *, can_be_repeated: bool, hidden: Hidden, sets_state: bool = False
 ) -> Generator[Step, Any, Any]:
     """Gives the answer, if it is one of success. Raises `ApiError` for the others, `TransportError` if there is none.
 
-    `can_be_repeated`: whether the body can be sent a second time. `hidden` are texts that no error may repeat.
+    `can_be_repeated`: whether the body can be sent a second time. `sets_state`: whether the request may be acted upon
+    twice, though its method does not say so. `hidden` are texts that no error may repeat.
     """
+    is_idempotent = sets_state or method in _IDEMPOTENT
     token: AccessToken = yield GetToken()
     failures = 0
     is_second_token = False
@@ -122,7 +124,7 @@ def call(
                 raise error
             token, is_second_token = newer, True
             continue
-        pause = _pause_before_retry(method, outcome, error, failures, retries)
+        pause = _pause_before_retry(outcome, error, failures, retries, is_idempotent=is_idempotent)
         if pause is None or not can_be_repeated or failures >= retries.max_retries:
             raise error
         failures += 1
@@ -153,11 +155,15 @@ def _read_outcome(
 
 
 def _pause_before_retry(
-    method: str, outcome: Answer | Failure, error: ApiError | TransportError, failures: int, retries: Retries
+    outcome: Answer | Failure,
+    error: ApiError | TransportError,
+    failures: int,
+    retries: Retries,
+    *,
+    is_idempotent: bool,
 ) -> float | None:
     """How long to wait before the request is sent again; `None` if it must not be."""
     backoff = backoff_seconds(failures + 1, retries.random())
-    is_idempotent = method in _IDEMPOTENT
     if isinstance(outcome, Failure):
         return backoff if is_idempotent or outcome.is_unsent else None
     headers = outcome.headers

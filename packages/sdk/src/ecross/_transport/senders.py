@@ -40,13 +40,17 @@ C = TypeVar("C", bound=httpx2.Client | httpx2.AsyncClient)
 
 @dataclass(frozen=True)
 class ApiRequest:
-    """A request without its token. `content` is bytes, or a stream that can be sent once."""
+    """A request without its token. `content` is bytes, or a stream that can be sent once.
+
+    `sets_state`: it may be acted upon twice, though its method does not say so.
+    """
 
     method: str
     url: str
     content: Body | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    sets_state: bool = False
 
     @property
     def can_be_repeated(self) -> bool:
@@ -72,7 +76,7 @@ def encode_json(value: object) -> bytes:
     Raises `ConfigurationError` for what has no JSON, also for a `Decimal` of more digits than a double holds.
     """
     try:
-        return json.dumps(value, default=_encode_decimal, allow_nan=False, separators=(",", ":")).encode()
+        return json.dumps(value, default=encode_decimal, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, ArithmeticError, RecursionError):
         pass
     raise ConfigurationError(
@@ -80,7 +84,8 @@ def encode_json(value: object) -> bytes:
     )
 
 
-def _encode_decimal(value: object) -> int | float:
+def encode_decimal(value: object) -> int | float:
+    """The number that JSON has for a `Decimal`. Raises `TypeError` or `ValueError` where it has none as exact."""
     if not isinstance(value, Decimal):
         raise TypeError
     if not value.is_finite() or value.adjusted() > _MOST_DIGITS:

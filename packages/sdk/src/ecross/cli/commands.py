@@ -16,6 +16,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result alone, as
 ProfileName = Annotated[
     str | None, typer.Option("--profile", metavar="NAME", help="Which stored credentials, if there are several.")
 ]
+UpdatedSince = Annotated[
+    str | None,
+    typer.Option("--updated-since", metavar="TIME", help="Only those updated after it, as 2026-01-31T08:00:00Z."),
+]
+Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")]
+AsSkuLines = Annotated[
+    bool, typer.Option("--json", help="Print JSON Lines: each SKU on a line of its own, as the API gives it.")
+]
+
+SourceFile = Annotated[str, typer.Argument(metavar="FILE", help="JSON Lines or CSV; - for standard input.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Send nothing; tell what would be, and what is at fault.")]
+Full = Annotated[bool, typer.Option("--full", help="Send all of it, also what the server has already.")]
+Workers = Annotated[int, typer.Option("--workers", metavar="N", min=1, max=64, help="How many calls at once.")]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,7 +39,11 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 our bug, 2 usage, 3 wrong or missing credentials, 4 rate limited, 5 unreachable, "
     "6 refused by the API, 130 interrupted.",
 )
+catalog = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Bring the merchant's catalog to the server.")
+stock = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Bring the merchant's stock to the server.")
 skus = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="See the merchant's SKUs.")
+products = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="See the merchant's products.")
+inventory = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="See and set the merchant's stock.")
 
 
 @app.command()
@@ -118,15 +135,10 @@ def doctor(*, profile: ProfileName = None, as_json: AsJson = False) -> None:
 @skus.command("list")
 def list_(
     *,
-    updated_since: Annotated[
-        str | None,
-        typer.Option("--updated-since", metavar="TIME", help="Only those updated after it, as 2026-01-31T08:00:00Z."),
-    ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
+    updated_since: UpdatedSince = None,
+    limit: Limit = None,
     profile: ProfileName = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON Lines: each SKU on a line of its own, as the API gives it.")
-    ] = False,
+    as_json: AsSkuLines = False,
 ) -> None:
     """List the merchant's SKUs, all pages of them.
 
@@ -138,7 +150,115 @@ def list_(
     print_skus(profile, updated_since=updated_since, limit=limit, as_json=as_json)
 
 
+@products.command("get")
+def get_product(
+    product_id: Annotated[str, typer.Argument(metavar="PRODUCT_ID", help="Your own id of the product.")],
+    *,
+    profile: ProfileName = None,
+    as_json: AsSkuLines = False,
+) -> None:
+    """Show the SKUs of a product.
+
+    Each with how far it is on its way to the sales channels.
+    """
+    from ecross.cli.skus import print_product
+
+    print_product(profile, product_id, as_json=as_json)
+
+
+@inventory.command("list")
+def list_inventory(
+    *,
+    updated_since: UpdatedSince = None,
+    limit: Limit = None,
+    profile: ProfileName = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON Lines: each record on a line of its own, as the API gives it.")
+    ] = False,
+) -> None:
+    """List the merchant's stock records, all pages of them.
+
+    A SKU has one for each warehouse and type.
+    """
+    from ecross.cli.inventory import print_inventory
+
+    print_inventory(profile, updated_since=updated_since, limit=limit, as_json=as_json)
+
+
+@inventory.command("set")
+def set_inventory(
+    sku_id: Annotated[str, typer.Argument(metavar="SKU", help="Your own id of the SKU, registered or not yet.")],
+    quantity: Annotated[
+        int, typer.Argument(metavar="QUANTITY", min=0, help="All pieces that are there; 0 takes the SKU off sale.")
+    ],
+    *,
+    warehouse: Annotated[int, typer.Option("--warehouse", metavar="ID", help="Where they lie.")] = 1,
+    type_: Annotated[str, typer.Option("--type", metavar="TYPE", help="AVAILABLE or DAMAGED.")] = "AVAILABLE",
+    profile: ProfileName = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON, as the API gives it.")] = False,
+) -> None:
+    """Set how many pieces of a SKU there are.
+
+    The number is set, not added: the last call wins.
+    """
+    from ecross.cli.inventory import set_inventory as set_it
+
+    set_it(profile, sku_id, quantity, warehouse_id=warehouse, inventory_type=type_, as_json=as_json)
+
+
 app.add_typer(skus, name="skus")
+app.add_typer(products, name="products")
+app.add_typer(inventory, name="inventory")
+
+
+@catalog.command("push")
+def push_catalog(
+    file: SourceFile,
+    *,
+    dry_run: DryRun = False,
+    full: Full = False,
+    workers: Workers = 4,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> int:
+    """Bring a catalog to the server.
+
+    Each product becomes what the file has of it: a SKU that the file lacks is deleted from its product. Products that
+    the file lacks are left alone. Only what differs is sent; a push that was stopped goes on when it is run again.
+
+    FILE is JSON Lines, a SKU on each line as the API takes it, or CSV with a header of the API's names.
+    """
+    from ecross.cli.push import push_catalog as push
+
+    return push(profile, file, workers=workers, is_dry_run=dry_run, is_full=full, as_json=as_json)
+
+
+app.add_typer(catalog, name="catalog")
+
+
+@stock.command("push")
+def push_stock(
+    file: SourceFile,
+    *,
+    dry_run: DryRun = False,
+    full: Full = False,
+    workers: Workers = 4,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> int:
+    """Bring stock to the server.
+
+    Quantities are absolute. What the file does not tell is left alone. Only what differs is sent.
+
+    FILE is JSON Lines or CSV, with skuId and quantity, and where they are not 1 and AVAILABLE, warehouseId and
+    inventoryType.
+    """
+    from ecross.cli.push import push_stock as push
+
+    return push(profile, file, workers=workers, is_dry_run=dry_run, is_full=full, as_json=as_json)
+
+
+app.add_typer(stock, name="stock")
 
 
 @app.command()

@@ -1,29 +1,29 @@
 """What the API answers, request by request, from memory. `tests/contract` holds it against the real server."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from email.utils import formatdate
 from math import ceil
 from typing import Any, Final, Protocol
 
-from ecross.errors import InvalidTokenError
+from ecross.errors import FieldError, InvalidTokenError
 from ecross.jws import StrictJsonError, loads_strict
-from ecross.testing._catalog import parse_instant, rfc3339
+from ecross.testing._endpoints import ENDPOINTS, Call, Endpoint, find
 from ecross.testing._merchants import MERCHANT_SCOPE, Merchant, World
 from ecross.testing._messages import Fields, RecordedRequest, Response, json_bytes, phrase
+from ecross.testing._refusals import RefusedError
 from ecross.testing._script import TOO_MANY, Refusal
 
 TOKEN_PATH: Final = "/token"  # noqa: S105 - a path
-SKUS_PATH: Final = "/ext/merchant/skus"
 READY_PATH: Final = "/health/ready"
-METHODS: Final = {SKUS_PATH: ("GET",), "/health/live": ("GET", "HEAD"), READY_PATH: ("GET", "HEAD")}
+HEALTH_PATHS: Final = ("/health/live", READY_PATH)
+HEALTH_METHODS: Final = ("GET", "HEAD")
+PATHS: Final = (TOKEN_PATH, *HEALTH_PATHS, *ENDPOINTS)
+"""As the OpenAPI document has them."""
 LARGEST_TOKEN_BODY: Final = 64 * 1024
 LARGEST_BODY: Final = 4 * 1024 * 1024
 LONGEST: Final = {"clientId": 128, "clientSecret": 256}
 CHALLENGE: Final = 'Bearer realm="e-CROSS"'
 LIMIT_SECONDS: Final = 60
-SCOPE: Final = "catalog:read"
-FROM: Final = "lastUpdateDateFrom"
-PAGE_TOKEN: Final = "nextPageToken"  # noqa: S105 - a field's name
 
 WRONG_CREDENTIALS: Final = Refusal(
     401, "invalid_client", "Incorrect username or password.", {"WWW-Authenticate": CHALLENGE}
@@ -31,15 +31,6 @@ WRONG_CREDENTIALS: Final = Refusal(
 NOT_FOUND: Final = Refusal(404, "not_found", "There is nothing at this path. The API is described at /docs.")
 TOO_LARGE: Final = Refusal(413, "body_too_large", "The body is too large.", {"Connection": "close"})
 UNREADABLE: Final = Refusal(400, "invalid_request", "This is no HTTP/1.1 request.", {"Connection": "close"})
-
-
-class RefusedError(Exception):
-    """Ends the work on a request with a refusal."""
-
-    def __init__(self, refusal: Refusal, faults: Mapping[str, str] | None = None) -> None:
-        super().__init__(refusal.code)
-        self.refusal = refusal
-        self.faults = faults or {}
 
 
 class Settings(Protocol):
@@ -72,7 +63,7 @@ class Api:
             return self.refusal(request, error.refusal, faults=error.faults, fields=limits)
 
     def refusal(
-        self, request: RecordedRequest, refusal: Refusal, *, faults: Mapping[str, str] | None = None,
+        self, request: RecordedRequest, refusal: Refusal, *, faults: Sequence[FieldError] = (),
         fields: Fields | None = None,
     ) -> Response:  # fmt: skip
         """An error in the form of its path: `/token` says no more than was published."""
@@ -85,7 +76,7 @@ class Api:
             )  # fmt: skip
         content: dict[str, Any] = {"message": refusal.message, "code": refusal.code}
         if faults:
-            content["errors"] = [{"path": path, "message": message} for path, message in faults.items()]
+            content["errors"] = [{"path": fault.path, "message": fault.message} for fault in faults]
         media_type = "application/json"
         if _accepts_problems(request):
             media_type = "application/problem+json"
@@ -163,18 +154,28 @@ class Api:
         caller = self._authenticate(request) if is_private else None
         if _announced_length(request) > LARGEST_BODY:
             raise RefusedError(TOO_LARGE)
-        methods = METHODS.get(request.path)
-        if methods is None:
-            raise RefusedError(NOT_FOUND)
-        if request.method not in methods:
-            message = "This path does not know the method; the Allow header names those it knows."
-            raise RefusedError(Refusal(405, "method_not_allowed", message, {"Allow": ", ".join(methods)}))
-        if caller is None:
+        if request.path in HEALTH_PATHS:
+            _look_at_method(request, HEALTH_METHODS)
             return self._health(request)
+        found = find(request.path)
+        if found is None or caller is None:  # all paths that are found are private
+            raise RefusedError(NOT_FOUND)
+        endpoints, values = found
+        _look_at_method(request, endpoints)
+        return self._act(request, endpoints[request.method], caller, values)
+
+    def _act(
+        self,
+        request: RecordedRequest,
+        endpoint: Endpoint,
+        caller: tuple[Merchant, frozenset[str]],
+        values: dict[str, str],
+    ) -> Response:
         merchant, scopes = caller
-        if not scopes & {MERCHANT_SCOPE, SCOPE}:
-            raise RefusedError(self.forbidden(SCOPE))
-        return self._list_skus(request, merchant)
+        if not scopes & {MERCHANT_SCOPE, endpoint.scope}:
+            raise RefusedError(self.forbidden(endpoint.scope))
+        content = endpoint.answer(Call(request, merchant, self._world, self._settings.page_size, values))
+        return self.finish(request, 200, _json_type(), content)
 
     def _authenticate(self, request: RecordedRequest) -> tuple[Merchant, frozenset[str]]:
         try:
@@ -193,35 +194,16 @@ class Api:
     def _client(self, client_id: str) -> Merchant | None:
         return next((each for each in self.merchants.values() if each.client_id == client_id), None)
 
-    def _list_skus(self, request: RecordedRequest, merchant: Merchant) -> Response:
-        after, began = self._place(request, merchant)
-        skus, passed = merchant.catalog.page(after, self._settings.page_size, parse_instant(began) if began else None)
-        content: dict[str, Any] = {"skus": skus}
-        if passed is not None:
-            content[PAGE_TOKEN] = self._world.issuer.page_token(merchant.id, passed, began)
-        return self.finish(request, 200, _json_type(), json_bytes(content))
-
-    def _place(self, request: RecordedRequest, merchant: Merchant) -> tuple[int, str]:
-        asked = request.parameter(FROM) or ""
-        if asked:
-            instant = parse_instant(asked)
-            if instant is None:
-                reason = "must be an ISO 8601 date and time with a time zone, such as 2023-10-27T19:10:00Z"
-                raise RefusedError(Refusal(400, "invalid_input", f"{FROM} {reason}"), {FROM: reason})
-            asked = rfc3339(instant)
-        token = request.parameter(PAGE_TOKEN)
-        if not token:
-            return 0, asked
-        place = self._world.issuer.read_page_token(token, merchant.id)
-        if place is None or (asked and asked != place[1]):
-            reason = "is not one that this list gave. Begin again without it."
-            raise RefusedError(Refusal(400, "invalid_page_token", f"{PAGE_TOKEN} {reason}"), {PAGE_TOKEN: reason})
-        return place
-
     def _health(self, request: RecordedRequest) -> Response:
         checks = ["registry"] if request.path == READY_PATH else []
         looked_at = [{"name": name, "status": "ok", "detail": "read 0.0 s ago"} for name in checks]
         return self.finish(request, 200, _json_type(), json_bytes({"status": "ok", "checks": looked_at}))
+
+
+def _look_at_method(request: RecordedRequest, methods: Iterable[str]) -> None:
+    if request.method not in methods:
+        message = "This path does not know the method; the Allow header names those it knows."
+        raise RefusedError(Refusal(405, "method_not_allowed", message, {"Allow": ", ".join(methods)}))
 
 
 def _look_at_head(request: RecordedRequest) -> None:

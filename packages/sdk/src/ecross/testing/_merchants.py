@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from ecross.testing._agenda import Agenda
 from ecross.testing._catalog import Catalog
+from ecross.testing._changes import parse_instant
+from ecross.testing._channel import DENIALS, Verdict
+from ecross.testing._idempotency import KeptAnswers
+from ecross.testing._inventory import AVAILABLE, DEFAULT_WAREHOUSE, MERCHANT, RETURNS, TYPES, Inventory, Warehouse
 from ecross.testing._tokens import Issuer
 
 MERCHANT_ID = re.compile(r"[A-Z0-9_]{2,32}")
@@ -44,7 +49,11 @@ class Merchant:
         """The newest secret."""
         self._secrets = [self.client_secret]
         self._world = world
-        self._catalog = Catalog(merchant_id)
+        self._agenda = Agenda()
+        self._catalog = Catalog(merchant_id, self._agenda)
+        self._inventory = Inventory(merchant_id, self._catalog, self._agenda)
+        self._catalog.on_shown.append(self._inventory.take_over)
+        self._kept_answers = KeptAnswers()
         self._is_enabled = True
         self._epoch = 1
 
@@ -98,10 +107,12 @@ class Merchant:
         """Add a SKU or replace the one of its `skuId`; what the API will show of it.
 
         Fields are spelled as the API spells them. Only `skuId` has to be there. What the server sets otherwise can be
-        given too: `localizationStatus`, `salesChannelStatus`, `lastUpdateDate`. Raises `ValueError`.
+        given too: `localizationStatus`, `salesChannelStatus`, `lastUpdateDate`. A SKU whose status is not given is on
+        its sales channel 3 seconds later by the server's clock; one whose status is given keeps it until its content
+        changes. Raises `ValueError`.
         """
         with self._world.lock:
-            return self._catalog.put(sku, datetime.fromtimestamp(self._world.clock(), UTC))
+            return self.catalog.put(sku, self._now)
 
     def put_numbered_skus(self, count: int, /) -> list[dict[str, Any]]:
         """Add so many SKUs, `SKU-1`, `SKU-2` and so on: enough for several pages, say."""
@@ -111,14 +122,87 @@ class Merchant:
     def skus(self) -> list[dict[str, Any]]:
         """All its SKUs, as the API shows them."""
         with self._world.lock:
-            return self._catalog.all()
+            return self.catalog.all()
+
+    def deny_sku(self, sku_id: str, /, *, status: str = "REVIEW_DENIED", reason: str = "Denied") -> None:
+        """Let a SKU get this status, and its sales channel the reason: when its 3 seconds are over, or now if they are.
+
+        It may be told before the SKU comes, and counts once: when the SKU's content changes, it is looked at again and
+        passes. The status is `REVIEW_DENIED` or `DENIED_REGULATORY`.
+        """
+        if status not in DENIALS:
+            raise ValueError(f"a SKU is denied as {' or '.join(DENIALS)}")
+        with self._world.lock:
+            self.catalog.deny(sku_id, Verdict(status, reason), self._now)
+
+    def add_warehouse(
+        self,
+        warehouse_id: int,
+        /,
+        *,
+        name: str,
+        country: str | None = None,
+        type: str = MERCHANT,  # noqa: A002 - the API's name
+    ) -> None:
+        """Add a warehouse, or change it; every merchant has number 1. One of type `RETURNS` cannot be written to."""
+        if type not in {MERCHANT, RETURNS}:
+            raise ValueError(f"the type of a warehouse is {MERCHANT} or {RETURNS}")
+        with self._world.lock:
+            self._inventory.warehouses[warehouse_id] = Warehouse(name, country, type)
+
+    def put_inventory(
+        self,
+        sku_id: str,
+        quantity: int,
+        /,
+        *,
+        warehouse_id: int = DEFAULT_WAREHOUSE,
+        inventory_type: str = AVAILABLE,
+        last_update_date: str | None = None,
+    ) -> dict[str, Any]:
+        """Let so many pieces lie in a warehouse, also in one for returns; what the API will show of it.
+
+        Raises `ValueError` for a warehouse or a type that there is not, and for a date that is none.
+        """
+        with self._world.lock:
+            inventory = self.inventory
+            if warehouse_id not in inventory.warehouses or inventory_type not in TYPES:
+                raise ValueError(f"there is no such warehouse, or the type is none of {', '.join(TYPES)}")
+            dated = self._now if last_update_date is None else parse_instant(last_update_date)
+            if dated is None:
+                raise ValueError("last_update_date is no ISO 8601 date and time with a time zone")
+            return inventory.shown(
+                inventory.set(sku_id, warehouse_id, inventory_type, quantity, now=self._now, dated=dated)
+            )
+
+    @property
+    def inventories(self) -> list[dict[str, Any]]:
+        """All its stock records, as the API shows them."""
+        with self._world.lock:
+            return self.inventory.all()
+
+    @property
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._world.clock(), UTC)
 
     # What the server alone asks; it holds the lock.
 
     @property
     def catalog(self) -> Catalog:
-        """Its SKUs, for the list."""
+        """Its SKUs, as they are by now."""
+        self._agenda.settle(self._now)
         return self._catalog
+
+    @property
+    def inventory(self) -> Inventory:
+        """Its warehouses, and what lies in them, as it is by now."""
+        self._agenda.settle(self._now)
+        return self._inventory
+
+    @property
+    def kept_answers(self) -> KeptAnswers:
+        """What its requests with keys were answered."""
+        return self._kept_answers
 
     def knows(self, client_secret: str) -> bool:
         """Whether the secret opens anything at this moment."""

@@ -45,13 +45,13 @@ class Issuer:
         """The claims of a token that is good at this moment, whoever it belongs to. Raises `InvalidTokenError`."""
         return self._verifier.verify(token)
 
-    def page_token(self, merchant_id: str, after: int, updated_after: str) -> str:
-        """An opaque token of a merchant's place in its list."""
-        content = json.dumps([merchant_id, after, updated_after]).encode()
+    def page_token(self, merchant_id: str, list_name: str, after: int, updated_after: str, began_at: str) -> str:
+        """An opaque token of a merchant's place in one of its lists."""
+        content = json.dumps([merchant_id, list_name, after, updated_after, began_at]).encode()
         return _encode(self._page_mac(content) + content)
 
-    def read_page_token(self, token: str, merchant_id: str) -> tuple[int, str] | None:
-        """The place; `None` if the token was not made here for this merchant."""
+    def read_page_token(self, token: str, merchant_id: str, list_name: str) -> tuple[int, str, str] | None:
+        """The place; `None` if the token was not made here for this list of this merchant's."""
         try:
             decoded = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         except ValueError:
@@ -59,8 +59,8 @@ class Issuer:
         mac, content = decoded[:MAC_BYTES], decoded[MAC_BYTES:]
         if _encode(decoded) != token or not hmac.compare_digest(mac, self._page_mac(content)):
             return None
-        owner, after, updated_after = json.loads(content)
-        return (after, updated_after) if owner == merchant_id else None
+        owner, name, after, updated_after, began_at = json.loads(content)
+        return (after, updated_after, began_at) if (owner, name) == (merchant_id, list_name) else None
 
     def _page_mac(self, content: bytes) -> bytes:
         return hmac.digest(self._page_key, content, "sha256")[:MAC_BYTES]

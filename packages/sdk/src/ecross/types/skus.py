@@ -21,12 +21,13 @@ class SkuAttribute:
 class SaleChannelData:
     """Data mapped to every connected sales channel."""
 
-    is_active: bool | None
-    brand: str | None
-    size: str | None
-    color: str | None
-    category: str | None
-    attributes: tuple[SkuAttribute, ...]
+    is_active: bool | None = None
+    brand: str | None = None
+    size: str | None = None
+    color: str | None = None
+    category: str | None = None
+    """A path with slashes, from which each channel's category is mapped."""
+    attributes: tuple[SkuAttribute, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Sku:
     sale_channel_data: SaleChannelData | None
     images: tuple[str, ...]
     localization_status: str | None
+    """How far it is on its way to the sales channels; `DELETED` in a list by date: its product was sent without it."""
     sales_channel_status: Mapping[str, ChannelStatus] = field(hash=False)
     """By the id of the sales channel."""
     last_update_date: datetime | None

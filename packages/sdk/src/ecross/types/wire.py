@@ -10,6 +10,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+_MOST_DIGITS = 18
 _NAMES: dict[type, str] = {str: "a string", bool: "true or false", list: "a list", dict: "an object"}
 
 
@@ -56,6 +57,23 @@ class WireObject:
         if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
             raise self._unexpected(name, "is not a number")
         return Decimal(value)
+
+    def whole_number(self, name: str) -> int | None:
+        """A number without a fraction; JSON has one kind of number, so 3.0 is one."""
+        value = self.number(name)
+        if value is None:
+            return None
+        # Short ones alone: the exponent of a large one would take all memory.
+        if value.adjusted() > _MOST_DIGITS or value != value.to_integral_value():
+            raise self._unexpected(name, "is not a whole number")
+        return int(value)
+
+    def required_whole_number(self, name: str) -> int:
+        """A number without a fraction that must be there."""
+        value = self.whole_number(name)
+        if value is None:
+            raise self._unexpected(name, "is missing")
+        return value
 
     def instant(self, name: str) -> datetime | None:
         """An ISO 8601 date and time; one without a zone is UTC, as the API shows all its times."""

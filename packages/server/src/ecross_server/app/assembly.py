@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio.to_thread
@@ -13,6 +14,7 @@ from fastapi import FastAPI
 
 from ecross_server.app import documentation, health
 from ecross_server.app.channel import EventSender
+from ecross_server.app.events import subscribe_domains
 from ecross_server.app.metrics import Metrics
 from ecross_server.audit.rules import AuditKeys, derive_keys
 from ecross_server.audit.tasks import AuditRecorder
@@ -24,7 +26,9 @@ from ecross_server.auth.limits.shared import SharedBudgets
 from ecross_server.auth.registry import Registry
 from ecross_server.auth.service import AuthService
 from ecross_server.catalog import endpoints as catalog
+from ecross_server.inventory import endpoints as inventory
 from ecross_server.kit import logs
+from ecross_server.kit.clock import to_milliseconds
 from ecross_server.kit.database import Database
 from ecross_server.merchants.rules import Peppers
 from ecross_server.merchants.service import note_secret_uses
@@ -33,6 +37,7 @@ from ecross_server.web.addresses import CallerAddresses
 from ecross_server.web.answers import http_error_response, install_error_answers
 from ecross_server.web.body_limit import BodyLimit
 from ecross_server.web.context import SCOPE_KEY, RequestContext
+from ecross_server.web.whole_paths import WholePaths
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -101,7 +106,8 @@ class Application:
         self.api.state.database = self.database
         self.api.state.auth = self.auth
         self.api.state.page_size = settings.page_size
-        self._rest: ASGIApp = BearerGate(BodyLimit(self.api), self.auth)
+        self.api.state.clock = lambda: to_milliseconds(datetime.fromtimestamp(clock(), UTC))
+        self._rest: ASGIApp = BearerGate(BodyLimit(WholePaths(self.api)), self.auth)
 
     def _own_recorder(self, settings: Settings, clock: Callable[[], float]) -> AuditRecorder:
         recorder = make_recorder(settings, self.database, self.auth.peppers, clock)
@@ -165,12 +171,14 @@ class Application:
 
 def open_database(settings: Settings) -> Database:
     """The database that the settings name, as processes that serve use it."""
-    return Database(
+    database = Database(
         settings.database_url.get_secret_value(),
         silence_seconds=SILENCE_SECONDS,
         idle_seconds=SILENCE_SECONDS,
         may_create=False,
     )
+    subscribe_domains(database)
+    return database
 
 
 def make_recorder(
@@ -229,6 +237,7 @@ def make_api(settings: Settings, lifespan: Any = None) -> FastAPI:  # noqa: ANN4
     api.add_exception_handler(BearerError, on_bearer_error)  # type: ignore[arg-type] # Starlette types the base class
     api.include_router(health.router)
     if "product" in settings.services:
-        api.include_router(catalog.router, responses=documentation.PRIVATE_ERRORS)
+        for router in (catalog.router, inventory.router):
+            api.include_router(router, responses=documentation.PRIVATE_ERRORS)
     documentation.install(api, with_token="auth" in settings.services)
     return api

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib.util
 import json
@@ -25,10 +26,14 @@ from ecross_server.auth.errors import (
     RegistryStaleError,
 )
 from ecross_server.auth.schemas import REQUEST_EXAMPLE, RESPONSE_EXAMPLE, TokenError, TokenRequest, TokenResponse
+from ecross_server.catalog.errors import ProductNotFoundError
+from ecross_server.inventory.errors import SkuNotFoundError, UnknownWarehouseError, WarehouseNotWritableError
 from ecross_server.kit.database import DatabaseAwayError
 from ecross_server.kit.errors import DomainError, Fault, InvalidInputError
 from ecross_server.kit.page_tokens import InvalidPageTokenError
 from ecross_server.web.answers import JSON, MESSAGES, PROBLEM, RETRY_AFTER_SECONDS, error_content
+from ecross_server.web.bodies import refusal
+from ecross_server.web.idempotency import IdempotencyKeyReusedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -113,6 +118,7 @@ class Problem(Error):  # noqa: N818 - a form, not an exception
 TAGS: Final = (
     {"name": "authentication", "description": "Tokens."},
     {"name": "catalog", "description": "Products and their SKUs."},
+    {"name": "inventory", "description": "How many pieces lie where."},
     {"name": "health", "description": "For load balancers and monitors."},
 )
 TOKEN_MODELS: Final = (TokenRequest, TokenResponse, TokenError)
@@ -215,21 +221,59 @@ PRIVATE_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     503: _errors(503, "Not at the moment.", RegistryStaleError(), DatabaseAwayError(), headers=RETRY_AFTER),
 }
 
+BODY_ERRORS: Final = {
+    409: _errors(409, "The idempotency key came with another request before.", IdempotencyKeyReusedError()),
+    415: _errors(415, "Another content type."),
+}
+SET_INVENTORY_ERRORS: Final = {
+    400: _errors(
+        400,
+        "The request has faults; each is listed with its path.",
+        refusal((Fault("quantity", "Input should be greater than or equal to 0"),)),
+        UnknownWarehouseError(),
+        WarehouseNotWritableError(),
+        InvalidRequestError("The Authorization header holds no token."),
+    ),
+    **BODY_ERRORS,
+}
+OPERATION_ERRORS: Final[dict[str, dict[int, dict[str, Any]]]] = {
+    "upsert_skus": {
+        400: _errors(
+            400,
+            "The request has faults; each is listed with its path.",
+            refusal((Fault("0.name", "Field required"), Fault("1.productId", "must be that of the first SKU"))),
+            InvalidRequestError("The Authorization header holds no token."),
+        ),
+        **BODY_ERRORS,
+    },
+    "get_product": {404: _errors(404, "The merchant has no such product.", ProductNotFoundError())},
+    "set_inventory": SET_INVENTORY_ERRORS,
+    "set_inventory_without_slash": SET_INVENTORY_ERRORS,
+    "get_sellable_stock": {404: _errors(404, "No such SKU, and no stock of it.", SkuNotFoundError())},
+}
+"""What not every private operation answers, by the operation's id."""
+
 
 def openapi_document(api: FastAPI, *, with_token: bool = True) -> dict[str, Any]:
     """The OpenAPI 3.1 document of the whole server, the token endpoint in front of the framework included."""
-    document = get_openapi(
+    made = get_openapi(
         title=TITLE, version=VERSION, description=DESCRIPTION, routes=api.routes, tags=[dict(tag) for tag in TAGS]
     )
+    document = copy.deepcopy(made)  # parts of it are the routes' own
     if with_token:
         document["paths"] = {TOKEN_PATH: {"post": _token_operation()}, **document["paths"]}
+    components = document.setdefault("components", {})
+    forms: dict[str, Any] = components.get("schemas", {})
     for operation in (operation for path in document["paths"].values() for operation in path.values()):
         operation["responses"].pop("422", None)
+        errors = OPERATION_ERRORS.get(operation["operationId"], {})
+        operation["responses"] |= {str(status): dict(answer) for status, answer in errors.items()}
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            forms |= content["schema"].pop("$defs", {})
         for answer in operation["responses"].values():
             answer["headers"] = {**answer.get("headers", {}), "X-Request-Id": _reference("headers", "RequestId")}
-    components = document.setdefault("components", {})
     components["headers"] = HEADERS
-    schemas = {name: schema for name, schema in components.get("schemas", {}).items() if name not in FRAMEWORK_ERRORS}
+    schemas = {name: schema for name, schema in forms.items() if name not in FRAMEWORK_ERRORS}
     models = (*ERROR_MODELS, *(TOKEN_MODELS if with_token else ()))
     _, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"

@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from ecross_server.app.metrics import METRICS
+from ecross_server.app.metrics import METRICS, FigurePages
 from ecross_server.app.shared import Page
 from ecross_server.auth.endpoints import TOKEN_PATH
 from ecross_server.web.answers import http_error_response
@@ -37,23 +37,27 @@ Series = dict[tuple[str, ...], list[float]]
 class Figures(Collector):
     """Reads the pages of all processes, and puts them together."""
 
-    def __init__(self, server: Page, workers: Sequence[Page], recorder: Page | None = None) -> None:
-        self._server = server
-        self._workers = workers
-        self._recorder = [] if recorder is None else [recorder]
+    def __init__(self, pages: FigurePages) -> None:
+        self._pages = pages
 
     def collect(self) -> Iterator[Family]:
         """All metrics. Gauges are those of processes that run now; counters are also those of processes before them."""
-        server = json.loads(self._server.read())
-        pages = [json.loads(page.read() or "{}") for page in self._workers]
-        yield from _requests([row for page in pages for row in page.get("requests", ())])
-        figures = [page.get("figures", {}) for page in pages]
-        recorder = [json.loads(page.read() or "{}").get("figures", {}) for page in self._recorder]
+        server = json.loads(self._pages.server.read())
+        workers = [_content(page) for page in self._pages.workers]
+        yield from _requests([row for content in workers for row in content.get("requests", ())])
+        figures = [content.get("figures", {}) for content in workers]
+        recorder = [] if self._pages.recorder is None else [_content(self._pages.recorder).get("figures", {})]
+        job_processes = [_content(page).get("figures", {}) for page in self._pages.job_processes]
         serving = [figures[number] for number in server["ready"]]
-        running = [*serving, *(recorder if server.get("is_recording") else [])]
+        running = [
+            *serving,
+            *(recorder if server.get("is_recording") else []),
+            *(job_processes[number] for number in server.get("job_processes", ())),
+        ]
+        counted = [*figures, *recorder, *job_processes, server["figures"]]
         for name, metric in METRICS.items():
             if metric.kind == "counter":
-                yield from _counter(name, [*figures, *recorder, server["figures"]])
+                yield from _counter(name, counted)
             elif values := [each[name] for each in running if name in each]:
                 yield GaugeMetricFamily(name, metric.meaning, metric.across(values))
         yield GaugeMetricFamily("ecross_workers", "Workers that serve.", len(serving))
@@ -63,6 +67,11 @@ class Figures(Collector):
         yield build
 
 
+def _content(page: Page) -> Mapping[str, Any]:
+    content: Mapping[str, Any] = json.loads(page.read() or "{}")
+    return content
+
+
 def _counter(name: str, figures: Iterable[Mapping[str, Any]]) -> Iterator[Family]:
     metric = METRICS[name]
     values = [each[name] for each in figures if name in each]
@@ -70,9 +79,9 @@ def _counter(name: str, figures: Iterable[Mapping[str, Any]]) -> Iterator[Family
         if values:
             yield CounterMetricFamily(name, metric.meaning, sum(values))
         return
-    family = CounterMetricFamily(name, metric.meaning, labels=[metric.label])
+    family = CounterMetricFamily(name, metric.meaning, labels=metric.label.split(","))
     for label in sorted({label for value in values for label in value}):
-        family.add_metric([label], sum(value.get(label, 0) for value in values))
+        family.add_metric(label.split(","), sum(value.get(label, 0) for value in values))
     yield family
 
 

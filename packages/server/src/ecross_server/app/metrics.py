@@ -6,7 +6,7 @@ Parts of the server count in plain attributes; here they say where to look, and 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -29,6 +29,7 @@ class Metric:
     kind: Literal["counter", "gauge"]
     meaning: str
     label: str | None = None
+    """Several are written `one,other`, and so are their values."""
     across: Callable[[list[float]], float] = sum
     """What the workers' figures make together; counters are always summed."""
 
@@ -43,10 +44,24 @@ METRICS: Final[Mapping[str, Metric]] = {
     "ecross_audit_written_records_total": Metric("counter", "Audit records written."),
     "ecross_audit_lost_records_total": Metric("counter", "Audit records lost."),
     "ecross_log_lines_lost_total": Metric("counter", "Log lines that could not be written."),
+    "ecross_jobs_due": Metric("gauge", "Jobs that wait to be run now.", across=max),
+    "ecross_jobs_dead": Metric("gauge", "Jobs that were given up.", across=max),
+    "ecross_jobs_oldest_seconds": Metric("gauge", "How long the first of the due jobs waits.", across=max),
+    "ecross_jobs_runs_total": Metric("counter", "Runs of jobs.", label="kind,outcome"),
     "ecross_connections": Metric("gauge", "Open connections."),
     "ecross_connections_cut_total": Metric("counter", "Connections cut off by the server.", label="cause"),
 }
 """Beside these there are those of requests and of processes, see `exposition`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FigurePages:
+    """The pages of all processes: the supervisor's, which tells which of the others run, and theirs."""
+
+    server: Page
+    workers: Sequence[Page] = ()
+    recorder: Page | None = None
+    job_processes: Sequence[Page] = ()
 
 
 class Metrics:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from ecross_server.app.worker import Links
 from ecross_server.audit.tasks import AuditRecorder
 from ecross_server.kit.database import Database
 from ecross_server.kit.key_files import WatchedFile
-from ecross_server.kit.logs import configure_logs, lost_lines
+from ecross_server.kit.logs import lost_lines
 from ecross_server.merchants.rules import Peppers
 from ecross_server.merchants.service import read_peppers
 from ecross_server.settings import Settings
@@ -70,7 +69,6 @@ class _Recording:
         )
         self._recorder = make_recorder(settings, database, self._peppers.content)
         self._metrics = Metrics()
-        self._must_reload = False
 
     def run(self, receiver: EventReceiver) -> None:
         recorder, metrics = self._recorder, self._metrics
@@ -82,25 +80,15 @@ class _Recording:
             recorder.lost_by_outcome[KILLED] = held
         metrics.write(self._pages.figures)
         self._note_held()
-        signal.signal(signal.SIGHUP, self._on_hangup)
-        self._must_reload = True  # what came before the handler was there
+        log = reloading.LogReloader(self._settings, self._links.settings)
         recorder.start()
-        with Chores([self._reload, self._follow_peppers, lambda: metrics.write(self._pages.figures)]):
+        with Chores([log.take_over, self._follow_peppers, lambda: metrics.write(self._pages.figures)]):
             self._links.on_ready()
             try:
                 receiver.give_to(recorder, self._note_held, IDLE_SECONDS)
             finally:
                 recorder.stop()
                 self._pages.hold(0, {})  # what was not written then is counted and logged
-
-    def _on_hangup(self, _number: int, _frame: object) -> None:
-        self._must_reload = True  # the rest is a chore
-
-    def _reload(self) -> None:
-        if self._must_reload:
-            self._must_reload = False
-            new = reloading.read(self._settings, self._links.settings)
-            configure_logs(new.log_format, new.log_level)
 
     def _follow_peppers(self) -> None:
         before = self._peppers.content

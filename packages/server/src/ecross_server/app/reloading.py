@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from typing import Final
 
 from ecross_server.app.shared import Page
+from ecross_server.kit.logs import configure_logs
 from ecross_server.settings import Settings
 
 RELOADED: Final = (
@@ -40,6 +42,26 @@ def show(settings: Settings, page: Page) -> None:
 def read(present: Settings, page: Page) -> Settings:
     """The settings with what the page says of them."""
     return _with(present, Settings.model_validate_json(page.read()), RELOADED)
+
+
+class LogReloader:
+    """Takes over what SIGHUP changes of the log, in a process that reloads nothing else. `take_over` is a chore."""
+
+    def __init__(self, present: Settings, page: Page) -> None:
+        self._present = present
+        self._page = page
+        signal.signal(signal.SIGHUP, self._on_hangup)
+        self._must_reload = True  # what came before the handler was there
+
+    def take_over(self) -> None:
+        """Take new settings over, if there may be some."""
+        if self._must_reload:
+            self._must_reload = False
+            new = read(self._present, self._page)
+            configure_logs(new.log_format, new.log_level)
+
+    def _on_hangup(self, _number: int, _frame: object) -> None:
+        self._must_reload = True
 
 
 def _with(present: Settings, new: Settings, names: list[str] | tuple[str, ...]) -> Settings:

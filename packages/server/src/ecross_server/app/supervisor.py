@@ -13,12 +13,13 @@ import gc
 import json
 import os
 import resource
+import secrets
 import selectors
 import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -27,18 +28,22 @@ import structlog
 from ecross_server.app import reloading
 from ecross_server.app.channel import Channel
 from ecross_server.app.documentation import VERSION
+from ecross_server.app.job_process import run_jobs
+from ecross_server.app.jobs import make_kinds
 from ecross_server.app.listening import PortTakenError, listen, listen_for_metrics, require_protection
+from ecross_server.app.metrics import FigurePages
 from ecross_server.app.recorder import KILLED, RecorderPages, run_recorder
 from ecross_server.app.shared import Page
 from ecross_server.app.worker import GRACE_SECONDS, Links, run_exposition, run_worker
 from ecross_server.auth.limits.local import BudgetTable
+from ecross_server.jobs.tasks import Kind
 from ecross_server.kit.errors import DomainError, UnavailableError
 from ecross_server.kit.logs import configure_logs, lost_lines
 from ecross_server.settings import Configuration
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 SIGNALS: Final = (*STOP_SIGNALS, signal.SIGHUP)
-WORKER, METRICS, RECORDER = "worker", "metrics", "recorder"
+WORKER, METRICS, RECORDER, JOBS = "worker", "metrics", "recorder", "job_process"
 FIRST_DELAY_SECONDS: Final = 0.1
 LONGEST_DELAY_SECONDS: Final = 30.0
 LAST_ATTEMPTS: Final = 3
@@ -46,6 +51,7 @@ LAST_ATTEMPTS: Final = 3
 
 MOST_DESCRIPTORS: Final = 65536
 STANDARD_INPUT: Final = 0
+NAME_BYTES: Final = 8
 
 log = structlog.get_logger("ecross_server.supervisor")
 
@@ -69,19 +75,23 @@ class Started:
 
 @dataclass(slots=True)
 class Slot:
-    """The place of one process: its socket, what it does, and the process that does it now."""
+    """The place of one process: its sockets, what it does, and the process that does it now."""
 
     name: str
-    socket: socket.socket
+    sockets: Sequence[socket.socket]
     """What comes in there is kept while the process is replaced."""
     run: Callable[[Links], None]
     figures: Page | None = None
-    """A worker's."""
     pid: int = 0
     ready: int = -1
     is_ready: bool = False
     failures: int = 0
     start_at: float = 0.0
+
+    def close(self) -> None:
+        """Close this process's copies of its sockets."""
+        for each in self.sockets:
+            each.close()
 
 
 class Supervisor:
@@ -92,7 +102,9 @@ class Supervisor:
         configuration: Configuration,
         on_ready: Callable[[Started], None],
         load: Callable[[], Configuration],
+        kinds: Mapping[str, Kind] | None = None,
     ) -> None:
+        """The kinds of jobs are those of all domains, unless others are given."""
         self._settings = configuration.settings
         self._is_metrics_port_set = configuration.source("metrics_port") != "default"
         # A worker that replaces a dead one goes on with what was spent.
@@ -101,6 +113,9 @@ class Supervisor:
         self._on_ready = on_ready
         self._load = load
         self._announced = False
+        self._kinds = make_kinds(configuration.settings) if kinds is None else kinds
+        # Claims of a dead job process are freed by the one that replaces it, and by no other server's.
+        self._name = secrets.token_hex(NAME_BYTES)
         self._stopping = False
         self._has_recorded = False
         self._signals = 0
@@ -132,15 +147,21 @@ class Supervisor:
         self._workers = []
         for listening in sockets:
             figures = Page()
-            self._workers.append(Slot(WORKER, listening, functools.partial(self._run_worker, figures), figures))
+            self._workers.append(Slot(WORKER, [listening], functools.partial(self._run_worker, figures), figures))
         self._serving = list(self._workers)
         metrics = self._listen_for_metrics()
         if metrics is not None:
-            self._serving.append(Slot(METRICS, opened.enter_context(metrics), self._run_exposition))
+            self._serving.append(Slot(METRICS, [opened.enter_context(metrics)], self._run_exposition))
+        self._job_processes = [self._job_slot(number) for number in range(settings.job_processes)]
+        self._serving += self._job_processes
         self._channel = opened.enter_context(contextlib.closing(Channel()))
-        self._recorder = Slot(RECORDER, self._channel.receiving, self._run_recorder)
+        self._recorder = Slot(RECORDER, [self._channel.receiving], self._run_recorder)
         self._slots = [self._recorder, *self._serving]
         self._started = Started(_port(sockets[0]), None if metrics is None else _port(metrics))
+
+    def _job_slot(self, number: int) -> Slot:
+        figures = Page()
+        return Slot(JOBS, [], functools.partial(self._run_jobs, f"{self._name}-{number}", figures), figures)
 
     def _listen_for_metrics(self) -> socket.socket | None:
         if self._settings.metrics_port == 0:
@@ -215,7 +236,7 @@ class Supervisor:
         self._stopping = True
         # The workers' copies are the last ones then: once they close them, new connections are refused.
         for slot in self._serving:
-            slot.socket.close()
+            slot.close()
         self._signal(self._serving, signal.SIGTERM)
 
     @staticmethod
@@ -241,11 +262,11 @@ class Supervisor:
         self._signal(self._slots, signal.SIGHUP)
 
     def _tell_figures(self) -> None:
-        ready = [number for number, slot in enumerate(self._workers) if slot.is_ready]
         figures = {"ecross_log_lines_lost_total": lost_lines.count}
         told = {
-            "ready": ready,
+            "ready": _ready(self._workers),
             "is_recording": self._recorder.is_ready,
+            "job_processes": _ready(self._job_processes),
             "restarts": self._restarts,
             "version": VERSION,
             "figures": figures,
@@ -303,8 +324,8 @@ class Supervisor:
             self._selector.close()
             for other in self._slots:
                 if other is not slot:
-                    other.socket.close()
-            slot.run(Links(slot.socket, self._shown_settings, lambda: _notify(ready_write), self._alive_read))
+                    other.close()
+            slot.run(Links(slot.sockets, self._shown_settings, lambda: _notify(ready_write), self._alive_read))
             status = 0
         except DomainError as error:
             log.error("worker_failed", reason=error.message)  # noqa: TRY400 - the message says it all
@@ -318,8 +339,12 @@ class Supervisor:
 
     def _run_exposition(self, links: Links) -> None:
         self._channel.close()
-        pages = [slot.figures for slot in self._workers if slot.figures is not None]
-        run_exposition(self._settings, links, self._figures, pages, self._pages.figures)
+        pages = FigurePages(self._figures, _figures(self._workers), self._pages.figures, _figures(self._job_processes))
+        run_exposition(self._settings, links, pages)
+
+    def _run_jobs(self, worker: str, figures: Page, links: Links) -> None:
+        self._channel.close()
+        run_jobs(self._settings, links, self._kinds, worker, figures)
 
     def _run_recorder(self, links: Links) -> None:
         run_recorder(self._settings, links, self._channel.receiver(), self._pages)
@@ -357,10 +382,10 @@ class Supervisor:
             self._has_recorded = status == 0 or self._signals > 1 or slot.failures >= LAST_ATTEMPTS
             if self._has_recorded:
                 return
-        elif not self._announced and slot.name != METRICS:
+        elif not self._announced and slot.name in {WORKER, RECORDER}:
             self._signal(self._slots, signal.SIGKILL)
             raise StartError
-        self._restarts += slot.figures is not None
+        self._restarts += slot.name == WORKER
         event = f"{slot.name}_died"
         log.error(event, pid=pid, status=status, replaced_in_seconds=self._delay(slot))
 
@@ -383,6 +408,14 @@ def _raise_descriptor_limit() -> None:
     wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _ready(slots: Sequence[Slot]) -> list[int]:
+    return [number for number, slot in enumerate(slots) if slot.is_ready]
+
+
+def _figures(slots: Sequence[Slot]) -> list[Page]:
+    return [slot.figures for slot in slots if slot.figures is not None]
 
 
 def _port(listening: socket.socket) -> int:

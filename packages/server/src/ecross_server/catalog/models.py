@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Index, Integer, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ecross_server.kit.database import Base, ExactDecimal, UtcDateTime
 
+IS_LIVING: Final = text("localization_status <> 'DELETED'")
+"""Spelled out, not as a parameter: so a database can tell that it may use the index."""
+
 
 class Sku(Base):
-    """A sellable variant of a product. `number` never changes: lists are ordered by it."""
+    """A sellable variant of a product, or what is left of one. `number` never changes: lists are ordered by it."""
 
     __tablename__ = "skus"
     __table_args__ = (
         UniqueConstraint("merchant_id", "sku_id"),
-        Index(None, "merchant_id", "number"),
+        Index(None, "merchant_id", "number", "last_updated_at"),  # a list by date passes by what is older in the index
         Index(None, "merchant_id", "product_id"),
+        Index(None, "merchant_id", "last_updated_at"),
+        Index("ix_skus_living", "merchant_id", "number", sqlite_where=IS_LIVING, postgresql_where=IS_LIVING),
         {"sqlite_autoincrement": True},  # a number is never given twice
     )
 

@@ -26,6 +26,7 @@ from ecross_server.cli.acting import acting, operator
 from ecross_server.cli.keys import FileExistsAlreadyError
 from ecross_server.cli.output import AsJson, print_json, say, shown, warn
 from ecross_server.cli.setup import PRIVATE_UMASK, finish_restore, opened_database
+from ecross_server.jobs.service import free_all_jobs
 from ecross_server.kit import replacing
 from ecross_server.kit.archives import UnusableArchiveError, read_archive, write_archive
 from ecross_server.kit.clock import parse_instant, rfc3339, utc_now
@@ -51,6 +52,7 @@ from ecross_server.kit.snapshots import (
 )
 from ecross_server.merchants import service as merchants
 from ecross_server.merchants.service import RegistryPosition
+from ecross_server.publication.service import forget_feeds
 from ecross_server.settings import Settings, load_settings, variable
 
 FORMAT: Final = 1
@@ -418,7 +420,7 @@ def _restore_sqlite(path: Path, contents: Contents, parts: dict[str, Path], sett
             raise UnusableArchiveError("its database is of another revision than it says")
         migrations.upgrade(restored)
         with restored.write() as session:
-            _end_tokens(session, contents, parts, old)
+            _begin_anew(session, contents, parts, old)
     # Closed by its last user, the copy is one whole file again.
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with sqlite_to_ourselves(path) if path.exists() else contextlib.nullcontext():
@@ -436,11 +438,13 @@ def tell_of_backup(database: Database, settings: Settings, *, is_sealed: bool) -
         warn(f"The audit trail does not have this: {error.message}")
 
 
-def _end_tokens(
+def _begin_anew(
     session: Session, contents: Contents, parts: Mapping[str, Path], seen: Sequence[RegistryPosition]
 ) -> int:
-    """End every token, and tell of it in the audit trail that came with the backup; the registry's new revision."""
+    """End every token, free all jobs, forget all feeds, and tell the audit trail that came; the registry's revision."""
     revision = merchants.end_all_tokens(session, now=utc_now(), seen=seen)
+    free_all_jobs(session, now=utc_now())
+    forget_feeds(session)
     by = operator(parts["peppers.json"])
     append_act(session, actor=by, action="backup.restore", createdAt=rfc3339(contents.created_at))
     return revision
@@ -472,7 +476,7 @@ def _restore_postgresql(database: Database, contents: Contents, parts: dict[str,
 
     def finish(connection: Connection) -> None:
         session = Session(connection)
-        mark = _end_tokens(session, contents, parts, seen)
+        mark = _begin_anew(session, contents, parts, seen)
         session.flush()
         # The last thing before the commit: with the mark, whoever finds the journal can tell whether that took place.
         _decide(small, [], targets, settings, mark=mark)

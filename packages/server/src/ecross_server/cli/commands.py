@@ -9,7 +9,22 @@ from typing import Annotated, Any, Final
 import typer
 
 from ecross_server import migrations
-from ecross_server.cli import audit, backup, credentials, doctor, keys, merchants, peppers, serve, skus
+from ecross_server.cli import (
+    audit,
+    backup,
+    channels,
+    credentials,
+    doctor,
+    inventory,
+    jobs,
+    keys,
+    merchants,
+    peppers,
+    reviews,
+    serve,
+    skus,
+    warehouses,
+)
 from ecross_server.cli.output import AsJson, print_error, print_json, say, warn
 from ecross_server.cli.setup import prepare
 from ecross_server.kit.errors import ConflictError, DomainError, InvalidInputError, NotFoundError, UnavailableError
@@ -40,7 +55,12 @@ app.add_typer(credentials.app, name="credentials")
 app.add_typer(keys.app, name="keys")
 app.add_typer(peppers.app, name="peppers")
 app.add_typer(skus.app, name="skus")
+app.add_typer(warehouses.app, name="warehouses")
+app.add_typer(inventory.app, name="inventory")
+app.add_typer(channels.app, name="channels")
+app.add_typer(reviews.app, name="reviews")
 app.add_typer(audit.app, name="audit")
+app.add_typer(jobs.app, name="jobs")
 app.command()(doctor.doctor)
 app.command()(backup.backup)
 app.command()(backup.restore)

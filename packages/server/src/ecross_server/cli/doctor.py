@@ -16,6 +16,8 @@ from sqlalchemy.exc import ArgumentError
 from ecross_server import migrations
 from ecross_server.cli.output import AsJson, print_json, print_table, say
 from ecross_server.cli.setup import check_keys, check_tls, opened_database
+from ecross_server.jobs.service import count_jobs, list_due_kinds
+from ecross_server.kit.clock import utc_now
 from ecross_server.kit.errors import DomainError, UnavailableError
 from ecross_server.kit.private_files import OTHERS
 from ecross_server.merchants.service import load_peppers
@@ -24,6 +26,8 @@ from ecross_server.settings import Configuration, Settings, load_settings, varia
 CHECK_FAILED: Final = 6
 REDIS_SECONDS: Final = 2
 HIDDEN: Final = "(hidden)"
+LONGEST_WAIT_SECONDS: Final = 60
+"""A job that is due is run within a second or two, if anybody runs jobs and is not busy."""
 
 
 class FailedCheckError(UnavailableError):
@@ -45,6 +49,8 @@ def doctor(*, as_json: AsJson = False) -> None:
         _check("peppers", lambda: f"{len(load_peppers(settings.peppers_file).keys)} live", make_files),
         _check("database", lambda: _check_database(configuration), "ecross-server migrate"),
     ]
+    if checks[-1]["status"] == "ok":
+        checks.append(_jobs(configuration))
     if settings.tls_key_file is not None:
         key_file = settings.tls_key_file
         checks.append(_check("tls", lambda: _check_tls(settings, key_file), f"check {variable('tls_cert_file')}"))
@@ -124,6 +130,25 @@ def _check_redis(address: SecretStr) -> str:
     except (redis.RedisError, ValueError, TypeError, OSError):  # their texts may show the address
         raise UnavailableError("it does not answer, or its address is no redis:// URL") from None
     return "answers"
+
+
+def _jobs(configuration: Configuration) -> dict[str, str | None]:
+    from ecross_server.app.jobs import make_kinds
+
+    with opened_database(configuration) as (database, settings), database.read() as session:
+        counts = count_jobs(session, now=utc_now())
+        unknown = sorted({*list_due_kinds(session, now=utc_now())} - make_kinds(settings).keys())
+    detail = f"{counts.due} due, {counts.to_come} to come, {counts.dead} dead"
+    fix = None
+    if unknown:
+        detail += f"; this version does not know {', '.join(unknown)}"
+        fix = "serve with the version that queued them"
+    elif counts.oldest_seconds > LONGEST_WAIT_SECONDS:
+        detail += f"; the first waits for {counts.oldest_seconds:.0f} seconds"
+        fix = f"ecross-server serve with {variable('job_processes')}=1, on one host at least"
+    elif counts.dead:
+        fix = "ecross-server jobs list"
+    return {"name": "jobs", "status": "ok" if fix is None else "warning", "detail": detail, "fix": fix}
 
 
 def _limits(settings: Settings) -> dict[str, str | None]:

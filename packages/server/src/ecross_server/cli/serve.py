@@ -12,7 +12,8 @@ import typer
 from ecross_server.cli.demo import ensure_demo_merchant
 from ecross_server.cli.main import collector_off
 from ecross_server.cli.output import AsJson, UnwritableOutputError, print_json, say
-from ecross_server.cli.setup import check_files, check_tls, prepared_meanwhile
+from ecross_server.cli.setup import check_files, check_tls, opened_database, prepared_meanwhile
+from ecross_server.kit.clock import utc_now
 from ecross_server.kit.folder_use import shared_use
 from ecross_server.kit.logs import configure_logs
 from ecross_server.settings import Configuration, Settings, load_settings
@@ -45,6 +46,7 @@ def serve(
         from ecross_server.app.listening import require_protection
         from ecross_server.app.supervisor import Supervisor
     check_files(settings)
+    _look_after_feeds(configuration)
     has_demo = demo and ensure_demo_merchant(configuration)
 
     def announce(started: Started) -> None:
@@ -66,6 +68,13 @@ def serve(
 
     with shared_use(settings.data_dir):  # a restore waits until nothing serves
         Supervisor(configuration, announce, load_again).run()
+
+
+def _look_after_feeds(configuration: Configuration) -> None:
+    from ecross_server.publication.service import queue_lost_feeds
+
+    with opened_database(configuration) as (database, settings), database.write() as session:
+        queue_lost_feeds(session, settings.feeds_folder, now=utc_now())
 
 
 def _url(settings: Settings, port: int) -> str:

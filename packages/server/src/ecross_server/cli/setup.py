@@ -194,6 +194,8 @@ def opened_database(configuration: Configuration | None = None) -> Iterator[tupl
         NewerSchemaError, OutdatedSchemaError: if its schema is another version's.
         DatabaseAwayError: if it does not answer.
     """
+    from ecross_server.app.events import subscribe_domains
+
     os.umask(PRIVATE_UMASK)
     settings = (configuration or load_settings()).settings
     with (
@@ -208,4 +210,5 @@ def opened_database(configuration: Configuration | None = None) -> Iterator[tupl
         if migrations.current_revision(database) is None:
             raise NothingHereError("the database is empty")
         migrations.require_current_schema(database)
+        subscribe_domains(database)
         yield database, settings

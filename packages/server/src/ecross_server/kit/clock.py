@@ -26,8 +26,12 @@ def utc_now() -> datetime:
 
     Kept and shown alike, an instant read from an answer and sent back names the same moment.
     """
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+    return to_milliseconds(datetime.now(UTC))
+
+
+def to_milliseconds(instant: datetime) -> datetime:
+    """The instant without what is finer than a millisecond."""
+    return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
 
 
 def rfc3339(instant: datetime) -> str:

@@ -14,11 +14,13 @@ from collections.abc import Generator, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 from sqlalchemy import (
     URL,
+    Connection,
     DateTime,
     Dialect,
     Engine,
@@ -29,9 +31,7 @@ from sqlalchemy import (
     TypeDecorator,
     create_engine,
     event,
-    func,
     make_url,
-    select,
 )
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
@@ -41,11 +41,22 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeEngine
 
 from ecross_server.kit.errors import InvalidInputError, UnavailableError
+from ecross_server.kit.events import SUBSCRIPTIONS, Subscriptions
+from ecross_server.kit.turns import Turn, Turns
 
 SQLITE_BUSY_SECONDS: Final = 10
 """How long a writer waits for another one before it gives up."""
 
 SQLITE_RETRY_SECONDS: Final = 0.02
+
+BEGIN_WRITE: Final = "BEGIN IMMEDIATE"
+"""A writer takes the lock at once: upgrading a read transaction fails at once instead of waiting."""
+
+TURN_KEY: Final = "ecross_turn"
+"""Where a connection has it, from the beginning of a write until it goes back to the pool."""
+
+TURN_SHARE: Final = 0.5
+"""How much of its time a writer waits for its turn: one who was stopped while he is next must not fail all others."""
 
 SQLITE_AWAY: Final = (
     "SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_LOCKED", "SQLITE_NOTADB",
@@ -63,6 +74,7 @@ IDLE_SECONDS: Final = 600.0
 CONNECTIONS: Final = 20
 """A connection for each thread that may wait for the database; they are opened when needed and kept."""
 
+TURN: Final = "SELECT pg_advisory_xact_lock(%s)"
 DRIVERS: Final = frozenset({"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"})
 
 NAMES: Final = {
@@ -150,6 +162,7 @@ class Database:
         self.engine = _make_engine(url, busy_seconds, idle_seconds, may_create=may_create)
         self._busy_seconds = busy_seconds
         self._silence_seconds = silence_seconds
+        self.subscriptions = Subscriptions()
         self._reading = self.engine.execution_options(
             ecross_begin="BEGIN",
             **({} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}),
@@ -171,7 +184,7 @@ class Database:
         Raises:
             DatabaseAwayError: if the database does not answer.
         """
-        with _transaction(self._reading, silence_seconds or self._silence_seconds) as session:
+        with self._transaction(self._reading, silence_seconds or self._silence_seconds) as session:
             yield session
 
     @contextlib.contextmanager
@@ -181,7 +194,7 @@ class Database:
         Raises:
             DatabaseAwayError: if the database does not answer.
         """
-        with _transaction(self.engine, self._silence_seconds) as session:
+        with self._transaction(self.engine, self._silence_seconds) as session:
             yield session
 
     def switch_to_wal(self) -> None:
@@ -207,6 +220,12 @@ class Database:
         """Close all connections."""
         self.engine.dispose()
 
+    @contextlib.contextmanager
+    def _transaction(self, engine: Engine, silence_seconds: float) -> Iterator[Session]:
+        with _transaction(engine, silence_seconds) as session:
+            session.info[SUBSCRIPTIONS] = self.subscriptions
+            yield session
+
 
 def take_turns(session: Session, name: str) -> None:
     """Wait until every other transaction that took turns under this name has ended; hold others up until this one has.
@@ -215,7 +234,7 @@ def take_turns(session: Session, name: str) -> None:
     """
     if session.get_bind().dialect.name == "postgresql":
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
-        session.execute(select(func.pg_advisory_xact_lock(number)))
+        session.connection().exec_driver_sql(TURN, (number,))
 
 
 @contextlib.contextmanager
@@ -284,7 +303,8 @@ def _make_sqlite_engine(url: URL, busy_seconds: float, *, may_create: bool) -> E
         connect_args={"timeout": busy_seconds, "check_same_thread": False},
     )
     event.listen(engine, "connect", _prepare_sqlite_connection)
-    event.listen(engine, "begin", _begin_on_sqlite)
+    event.listen(engine, "begin", functools.partial(_begin_on_sqlite, Turns(Path(url.database or "")), busy_seconds))
+    event.listen(engine, "checkin", _end_turn)
     return engine
 
 
@@ -369,8 +389,41 @@ def _prepare_sqlite_connection(connection: DBAPIConnection, _entry: ConnectionPo
     cursor.close()
 
 
-def _begin_on_sqlite(connection: Any) -> None:  # noqa: ANN401 - the event passes sqlalchemy.Connection
-    # A writer takes the lock at once: upgrading a read transaction fails at once instead of waiting.
-    statement = connection.get_execution_options().get("ecross_begin", "BEGIN IMMEDIATE")
-    if statement:
+def _begin_on_sqlite(turns: Turns, busy_seconds: float, connection: Connection) -> None:
+    statement = connection.get_execution_options().get("ecross_begin", BEGIN_WRITE)
+    if statement == BEGIN_WRITE:
+        _begin_write(turns, busy_seconds, connection)
+    elif statement:
         connection.exec_driver_sql(statement)
+
+
+def _begin_write(turns: Turns, busy_seconds: float, connection: Connection) -> None:
+    began = time.monotonic()
+    _take_turn(turns, busy_seconds * TURN_SHARE, connection.connection.info)
+    waited = time.monotonic() - began
+    if waited < SQLITE_RETRY_SECONDS:
+        connection.exec_driver_sql(BEGIN_WRITE)
+        return
+    # All in all it is waited no longer than without turns.
+    _bear(connection, max(busy_seconds - waited, 0))
+    try:
+        connection.exec_driver_sql(BEGIN_WRITE)
+    finally:
+        _bear(connection, busy_seconds)
+
+
+def _take_turn(turns: Turns, seconds: float, info: dict[str, Any]) -> None:
+    # SQLite's waiters look again ever more seldom: one who writes without a pause would go first almost every time.
+    # The lock that protects is SQLite's. Who comes without a turn is only impolite.
+    if TURN_KEY not in info:
+        info[TURN_KEY] = turns.take(seconds)
+
+
+def _end_turn(_connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
+    turn: Turn | None = entry.info.pop(TURN_KEY, None)
+    if turn is not None:
+        turn.end()
+
+
+def _bear(connection: Connection, seconds: float) -> None:
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={int(seconds * 1000)}")

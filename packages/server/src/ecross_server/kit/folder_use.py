@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ecross_server.kit.errors import ConflictError
-from ecross_server.kit.private_files import UnwritableError
+from ecross_server.kit.private_files import UnwritableError, open_lock_file
 
 LOCK_NAME: Final = ".in-use.lock"
 
@@ -29,7 +29,7 @@ def shared_use(folder: Path) -> Iterator[None]:
         FolderInUseError: while somebody has it alone.
     """
     try:
-        descriptor = _open(folder)
+        descriptor = open_lock_file(folder / LOCK_NAME)
     except OSError:  # not there, or not to be written to: nobody could have put another state into it either
         yield
         return
@@ -50,7 +50,7 @@ def sole_use(folder: Path) -> Iterator[None]:
         UnwritableError: if it cannot be written to.
     """
     try:
-        descriptor = _open(folder)
+        descriptor = open_lock_file(folder / LOCK_NAME)
     except OSError as error:
         raise UnwritableError(f"The folder {folder} cannot be used: {error.strerror}.") from None
     with _closing(descriptor):
@@ -61,14 +61,6 @@ def sole_use(folder: Path) -> Iterator[None]:
                 f"A server or another command is using {folder}. Stop it, and try again: what it wrote would be lost."
             ) from None
         yield
-
-
-def _open(folder: Path) -> int:
-    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    owner = folder.stat()
-    with contextlib.suppress(PermissionError):
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)  # made by root, it must not shut the owner out
-    return descriptor
 
 
 @contextlib.contextmanager

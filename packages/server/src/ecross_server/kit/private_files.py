@@ -136,6 +136,17 @@ def private_stream(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         raise UnwritableError(f"The file {path} cannot be written: {error.strerror}.") from None
 
 
+def open_lock_file(path: Path) -> int:
+    """A descriptor of a file that is there to be locked. If it is missing, it is made for its folder's owner."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    owner = path.parent.stat()
+    with contextlib.suppress(PermissionError):
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)  # made by root, it must not shut the owner out
+    return descriptor
+
+
 def sync_folder(folder: Path) -> None:
     """Let the folder's new names outlive a crash."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -13,8 +13,10 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from ecross_server.kit.errors import (
     ConflictError,
@@ -31,6 +33,7 @@ PROBLEM: Final = "application/problem+json"
 ACCEPTS_PROBLEMS: Final = re.compile(rb"\s*application/problem\+json\s*(;.*)?", re.IGNORECASE | re.DOTALL)
 ACCEPTS_NOT: Final = re.compile(rb";\s*q=0(\.0*)?\s*(;|$)", re.IGNORECASE)
 RETRY_AFTER_SECONDS: Final = 1
+METHOD_NOT_ALLOWED: Final = 405
 UNAVAILABLE: Final = 503
 
 STATUS_OF: Final[tuple[tuple[type[DomainError], int], ...]] = (
@@ -45,6 +48,7 @@ MESSAGES: Final[Mapping[int, tuple[str, str]]] = {
     404: ("not_found", "There is nothing at this path. The API is described at /docs."),
     405: ("method_not_allowed", "This path does not know the method; the Allow header names those it knows."),
     413: ("body_too_large", "The body is too large."),
+    415: ("unsupported_media_type", "Send JSON with Content-Type: application/json."),
     500: ("internal_error", "Something went wrong on our side. Report it with the X-Request-Id of this answer."),
 }
 """Code and message of the answers that HTTP itself asks for."""
@@ -101,9 +105,9 @@ def install_error_answers(app: FastAPI) -> None:
         return domain_error_response(request.scope, error)
 
     async def on_http_error(request: Request, error: HTTPException) -> Response:
-        headers = dict(error.headers or {})
-        if "Allow" in headers:  # Starlette joins a set, whose order another process does not have
-            headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
+        headers = error.headers
+        if error.status_code == METHOD_NOT_ALLOWED:
+            headers = {**(headers or {}), "Allow": ", ".join(_methods_at(request))}
         return http_error_response(request.scope, error.status_code, headers)
 
     async def on_validation_error(request: Request, error: RequestValidationError) -> Response:
@@ -119,6 +123,18 @@ def install_error_answers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, on_http_error)  # type: ignore[arg-type] # likewise
     app.add_exception_handler(RequestValidationError, on_validation_error)  # type: ignore[arg-type] # likewise
     app.add_exception_handler(Exception, on_our_bug)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """The methods that the path knows: a route for each of them, of which the framework names the first one's alone."""
+    return sorted(
+        {
+            method
+            for route in iter_route_contexts(request.app.routes)
+            if compile_path(route.path or "")[0].match(request.scope["path"])
+            for method in route.methods or ()
+        }
+    )
 
 
 def _path(item: Mapping[str, Any]) -> str:

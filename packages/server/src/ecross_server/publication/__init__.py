@@ -1,0 +1,1 @@
+"""What each sales channel shows of what merchants sell: listings, and the feeds that channels read."""
