@@ -7,13 +7,16 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
 from benchmarks import report
 from benchmarks.audit import measure_recorder
+from benchmarks.catalog import measure_catalog
 from benchmarks.checks import measure_checks
+from benchmarks.jobs import measure_jobs
 from benchmarks.limits import measure_limits
 from benchmarks.load import HOW_TO_GET_WRK, has_wrk, measure_load
 from benchmarks.memory import measure_many_clients, measure_memory
@@ -24,8 +27,14 @@ from benchmarks.soak import print_soak, soak
 from benchmarks.stages import measure_stages
 from benchmarks.startup import measure_startup
 from benchmarks.timing import measure_timing
+from benchmarks.writers import measure_writers
+from benchmarks.writes import measure_writes
 
-PARTS: Final = ("startup", "memory", "load", "checks", "limits", "audit", "profile", "timing")
+PARTS: Final = (
+    "startup", "memory", "load", "checks", "limits", "audit", "jobs", "profile", "timing", "writers", "writes",
+    "catalog",
+)  # fmt: skip
+UNDER_LOAD: Final = frozenset({"load", "writes"})
 SOAK: Final = "soak"
 SOAK_TOKENS: Final = 1_000_000
 SOAK_SECONDS: Final = 1800
@@ -44,6 +53,9 @@ class Effort:
     repeats: int
     sample_seconds: float
     events: int
+    jobs: int
+    skus: int
+    writing_seconds: float
     timing_rounds: int
     limit_seconds: int
 
@@ -59,7 +71,10 @@ FULL: Final = Effort(
     sample_seconds=5,
     timing_rounds=50_000,
     events=100_000,
-    limit_seconds=480,
+    jobs=2_000,
+    skus=100_000,
+    writing_seconds=5,
+    limit_seconds=1200,
 )
 QUICK: Final = Effort(
     starts=1,
@@ -72,6 +87,9 @@ QUICK: Final = Effort(
     sample_seconds=2,
     timing_rounds=10_000,
     events=20_000,
+    jobs=300,
+    skus=5_000,
+    writing_seconds=1,
     limit_seconds=120,
 )
 
@@ -122,9 +140,19 @@ def _soak(tokens: int) -> int:
     return 0 if result.is_flat else 1
 
 
-def _measure(parts: list[str] | tuple[str, ...], effort: Effort, folder: Path) -> Results:
+def _measure(parts: Sequence[str], effort: Effort, folder: Path) -> Results:
     results = Results(load_average=os.getloadavg()[0])
+    if not has_wrk() and set(parts) & UNDER_LOAD:
+        results.notes.append(HOW_TO_GET_WRK)
+        parts = [part for part in parts if part not in UNDER_LOAD]
     demo_dir = make_demo_folder(folder)
+    _measure_requests(results, parts, effort, demo_dir)
+    _measure_insides(results, parts, effort, demo_dir)
+    _measure_databases(results, parts, effort, folder)
+    return results
+
+
+def _measure_requests(results: Results, parts: Sequence[str], effort: Effort, demo_dir: Path) -> None:
     if "startup" in parts:
         _tell("measuring start-up ...")
         results.start_up = measure_startup(demo_dir, effort.starts)
@@ -135,11 +163,14 @@ def _measure(parts: list[str] | tuple[str, ...], effort: Effort, folder: Path) -
         results.memory += rows
         results.registry = [load]
     if "load" in parts:
-        if has_wrk():
-            _tell("measuring requests ...")
-            results.load = measure_load(demo_dir, effort.log_levels, effort.rounds, effort.run_seconds)
-        else:
-            results.notes.append(HOW_TO_GET_WRK)
+        _tell("measuring requests ...")
+        results.load = measure_load(demo_dir, effort.log_levels, effort.rounds, effort.run_seconds)
+    if "writes" in parts:
+        _tell("measuring reads and writes ...")
+        results.writes = measure_writes(demo_dir.parent, effort.rounds, effort.run_seconds)
+
+
+def _measure_insides(results: Results, parts: Sequence[str], effort: Effort, demo_dir: Path) -> None:
     if "checks" in parts:
         _tell("measuring checks ...")
         results.checks = measure_checks(demo_dir, effort.repeats)
@@ -152,10 +183,22 @@ def _measure(parts: list[str] | tuple[str, ...], effort: Effort, folder: Path) -
     if "timing" in parts:
         _tell("measuring whether time tells causes apart ...")
         results.timing = measure_timing(demo_dir, effort.timing_rounds)
+
+
+def _measure_databases(results: Results, parts: Sequence[str], effort: Effort, folder: Path) -> None:
+    """What is measured on each database."""
     if "audit" in parts:
         _tell("measuring the audit trail ...")
         results.recorder = measure_recorder(folder, effort.events)
-    return results
+    if "jobs" in parts:
+        _tell("measuring background work ...")
+        results.jobs = measure_jobs(folder, effort.jobs)
+    if "writers" in parts:
+        _tell("measuring who waits for SQLite ...")
+        results.writers = measure_writers(folder, effort.writing_seconds)
+    if "catalog" in parts:
+        _tell("measuring pushes of a whole catalog ...")
+        results.catalog = measure_catalog(folder, effort.skus)
 
 
 def _tell(text: str) -> None:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from benchmarks.servers import new_postgresql
 from ecross_server import migrations
 from ecross_server.audit.rules import ISSUED, derive_keys
 from ecross_server.audit.service import verify
@@ -57,7 +56,7 @@ class _Timed(AuditRecorder):
 def measure_recorder(folder: Path, events: int) -> list[RecorderRun]:
     """SQLite, and PostgreSQL if there is one."""
     runs = [_measure("SQLite", f"sqlite:///{folder / 'audit.db'}", events)]
-    with contextlib.suppress(SQLAlchemyError), _postgresql() as url:
+    with contextlib.suppress(SQLAlchemyError), new_postgresql() as url:
         runs.append(_measure("PostgreSQL", url, events))
     return runs
 
@@ -126,19 +125,3 @@ def _event() -> TokenEvent:
         time.time(), ISSUED, "acme-abcdefghijklm", "ACME", "203.0.113.7", uuid.uuid4().hex, "sec_abcdefghijklm",
         uuid.uuid4().hex, None,
     )  # fmt: skip
-
-
-@contextlib.contextmanager
-def _postgresql() -> Iterator[str]:
-    """The address of a new database, which is dropped afterwards."""
-    address = os.environ.get("ECROSS_TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
-    admin = create_engine(address, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 2})
-    name = f"ecross_bench_{uuid.uuid4().hex}"
-    try:
-        with admin.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-        yield admin.url.set(database=name).render_as_string(hide_password=False)
-    finally:
-        with contextlib.suppress(SQLAlchemyError), admin.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        admin.dispose()

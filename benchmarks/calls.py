@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.client
 import json
 import socket
@@ -27,7 +28,10 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request, and the status that its answer must have."""
+    """A request, and the status that its answer must have.
+
+    In path and body, `{n}` stands for another number in each request, `{k}` for one below 100.
+    """
 
     name: str
     method: str
@@ -57,6 +61,15 @@ def calls_to_compare(credentials: Credentials, token: str) -> list[Call]:
         Call("GET /ext/none (404, checked)", "GET", "/ext/none", 404, bearer),
         Call("GET /ext/merchant/skus, 12", "GET", "/ext/merchant/skus", 200, bearer),
     ]
+
+
+def filled(call: Call, number: int) -> Call:
+    """The call with this number in it."""
+
+    def fill(text: str) -> str:
+        return text.replace("{n}", str(number)).replace("{k}", str(number % 100))
+
+    return dataclasses.replace(call, path=fill(call.path), body=fill(call.body.decode()).encode())
 
 
 def answer(server: Running, call: Call) -> bytes:

@@ -15,21 +15,28 @@ import os
 import shutil
 import statistics
 import subprocess
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.calls import NULL, Call, answer, calls_to_compare, get_token
+from benchmarks.calls import NULL, Call, answer, calls_to_compare, filled, get_token
 from benchmarks.figures import Spread
 from benchmarks.processes import ProcessFailedError, Running, cpu_seconds
 from benchmarks.servers import copy_of, demo_credentials, serving, serving_nothing
 
 CONNECTIONS: Final = 32
 WARM_UP_SECONDS: Final = 1
+SECONDS_A_DAY: Final = 86_400
+MOST_PER_SECOND: Final = 10_000
+"""No run of calls with numbers in them makes more, so the next one's numbers are others."""
+
 SCRIPT: Final = Path(__file__).with_name("wrk.lua")
 FIRST_ERROR_STATUS: Final = 400
+PATIENCE: Final = "20s"
+"""As much as SQLite's writers have; the load generator's own 2 s would count a late answer as none."""
 
 HOW_TO_GET_WRK: Final = (
     "No figures for requests under load: wrk is not on the PATH (Debian and Ubuntu: apt-get install wrk)."
@@ -125,6 +132,7 @@ def save_call(call: Call, folder: Path) -> Path:
     # The folder of all of them has mode 0700.
     folder.mkdir(exist_ok=True)
     (folder / "method").write_text(call.method, encoding="ascii")
+    (folder / "path").write_text(call.path, encoding="ascii")
     (folder / "headers").write_text("".join(f"{n}: {v}\n" for n, v in call.headers.items()), encoding="ascii")
     (folder / "body").write_bytes(call.body)
     return folder
@@ -137,12 +145,13 @@ def run_load(target: Target, seconds: int, *, beside: Run | None = None) -> Run:
         ProcessFailedError: if an answer is not the one expected, or missing.
     """
     server, call = target.server, target.call
-    answer(server, call)  # has the status expected, or raises
+    first = int(time.time() % SECONDS_A_DAY) * MOST_PER_SECOND
+    answer(server, filled(call, first))  # has the status expected, or raises
     before = cpu_seconds(server.pid)
     finished = subprocess.run(
-        ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(SCRIPT),
-         f"http://{server.host}:{server.port}{call.path}"],
-        env={**os.environ, "BENCH_CALL": str(target.saved)},
+        ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", PATIENCE, "-s", str(SCRIPT),
+         f"http://{server.host}:{server.port}{filled(call, first).path}"],
+        env={**os.environ, "BENCH_CALL": str(target.saved), "BENCH_FIRST": str(first)},
         capture_output=True,
         check=True,
         timeout=seconds + 30,

@@ -84,7 +84,7 @@ def _before_and_after(server: Running, data_dir: Path, workers: int, clients: in
 
 
 def _memory_of(server: Running, workers: int, clients: int, moment: str) -> list[MemoryUse]:
-    names = ["supervisor", "recorder", *(f"worker {number}" for number in range(1, workers + 1)), "metrics"]
+    names = ["supervisor", "recorder", *(f"worker {number}" for number in range(1, workers + 1)), "metrics", "jobs"]
     named = dict(zip(names, (server.pid, *children(server.pid)), strict=True))
     return [MemoryUse(workers, clients, moment, name, memory(pid)) for name, pid in named.items()]
 

@@ -12,14 +12,14 @@ import json
 import os
 import signal
 import socket
-from typing import Final
+from typing import Final, Literal
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 RAW_BODY: Final = b" " * 515
 """As long as a token's answer."""
@@ -62,13 +62,19 @@ def main() -> None:
             listening = other
             break
         other.close()
+    app = raw_nothing if is_raw else Starlette(routes=[Route("/null", nothing)])
+    serve(app, listening, lifespan="off" if is_raw else "on")
+
+
+def serve(app: ASGIApp, listening: socket.socket, *, lifespan: Literal["on", "off"] = "on") -> None:
+    """Serve until SIGTERM, with the settings of the server's own workers."""
     server = uvicorn.Server(
         uvicorn.Config(
-            raw_nothing if is_raw else Starlette(routes=[Route("/null", nothing)]),
+            app,
             loop="uvloop",
             http="httptools",
             ws="none",
-            lifespan="off" if is_raw else "on",
+            lifespan=lifespan,
             log_config=None,
             access_log=False,
             server_header=False,

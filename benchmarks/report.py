@@ -7,28 +7,34 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from pydantic.alias_generators import to_camel
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.audit import EVENTS_PER_SECOND, RecorderRun
+from benchmarks.catalog import CatalogPush
 from benchmarks.checks import Check
+from benchmarks.jobs import JobRun
 from benchmarks.limits import Overshoot
 from benchmarks.load import Load
 from benchmarks.memory import MemoryUse, RegistryLoad
 from benchmarks.stages import Stages
 from benchmarks.startup import StartUp
 from benchmarks.timing import BOUND_US, Difference
+from benchmarks.writers import WriterRun
+from benchmarks.writes import Write
 
 START_BUDGET_SECONDS: Final = 1.5
 WORKER_BUDGET_MB: Final = 100
 WORKER_BUDGET_MANY_CLIENTS_MB: Final = 150
 TOKEN_BUDGET_RATIO: Final = 1.3
+WRITE_BUDGET_RATIO: Final = 1.3
 MANY_CLIENTS: Final = 100_000
+PUSH_GOAL: Final = 2_000
 WIDTH: Final = 110
 """Where there is no terminal whose width could be asked for."""
 
@@ -48,6 +54,10 @@ class Results:
     stages: Stages | None = None
     recorder: list[RecorderRun] = field(default_factory=list)
     timing: list[Difference] = field(default_factory=list)
+    jobs: list[JobRun] = field(default_factory=list)
+    writers: list[WriterRun] = field(default_factory=list)
+    writes: list[Write] = field(default_factory=list)
+    catalog: list[CatalogPush] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -65,25 +75,29 @@ def print_tables(results: Results) -> None:
         f"Python {machine['python']}, {machine['processors']} processors, {machine['system']}, "
         f"load average {results.load_average:.1f} before"
     )
-    if results.start_up:
-        _print_start_up(console, results.start_up)
-    if results.memory:
-        _print_memory(console, results.memory)
-    _print_registry(console, results.registry)
-    if results.load:
-        _print_load(console, results.load)
-    if results.checks:
-        _print_checks(console, results.checks)
-    if results.limits:
-        _print_limits(console, results.limits)
-    if results.stages:
-        _print_stages(console, results.stages)
-    if results.recorder:
-        _print_recorder(console, results.recorder)
-    if results.timing:
-        _print_timing(console, results.timing)
+    for rows, print_rows in _parts(results):
+        if rows:
+            print_rows(console, rows)
     for note in results.notes:
         console.print(note)
+
+
+def _parts(results: Results) -> Iterable[tuple[Any, Callable[[Console, Any], None]]]:
+    return (
+        (results.start_up, _print_start_up),
+        (results.memory, _print_memory),
+        (results.registry, _print_registry),
+        (results.load, _print_load),
+        (results.checks, _print_checks),
+        (results.limits, _print_limits),
+        (results.stages, _print_stages),
+        (results.recorder, _print_recorder),
+        (results.timing, _print_timing),
+        (results.jobs, _print_jobs),
+        (results.writers, _print_writers),
+        (results.writes, _print_writes),
+        (results.catalog, _print_catalog),
+    )
 
 
 def _print_registry(console: Console, rows: Sequence[RegistryLoad]) -> None:
@@ -261,6 +275,97 @@ def _print_timing(console: Console, rows: Sequence[Difference]) -> None:
                 f"{row.median_us:+.2f}",
                 f"{row.low_us:+.2f}..{row.high_us:+.2f}",
                 f"within {BOUND_US:g} µs" if row.is_within else "OVER",
+            )
+            for row in rows
+        ],
+    )
+
+
+def _print_jobs(console: Console, rows: Sequence[JobRun]) -> None:
+    _print_table(
+        console,
+        "Background work: µs a transaction with a change, with a job as well, and a job of many; jobs run a second",
+        ("database",),
+        ("processes", "jobs", "change µs", "with job µs", "of many µs", "run/s", "CPU µs a run"),
+        [
+            (
+                row.database,
+                str(row.processes),
+                f"{row.jobs:,}",
+                f"{row.change_us:,.0f}",
+                f"{row.queue_us:,.0f}",
+                f"{row.queue_many_us:,.0f}",
+                f"{row.run_per_second:,.0f}",
+                f"{row.run_cpu_us:,.0f}",
+            )
+            for row in rows
+        ],
+    )
+
+
+def _print_writers(console: Console, rows: Sequence[WriterRun]) -> None:
+    _print_table(
+        console,
+        "SQLite: a write every few milliseconds beside processes that write without a pause",
+        ("others", "turns"),
+        ("writes", "p50 ms", "p99 ms", "longest ms", "others/s"),
+        [
+            (
+                str(row.others),
+                "yes" if row.has_turns else "no",
+                f"{row.writes:,}",
+                f"{row.p50_ms:.2f}",
+                f"{row.p99_ms:.2f}",
+                f"{row.longest_ms:.2f}",
+                f"{row.others_per_second:,.0f}",
+            )
+            for row in rows
+        ],
+    )
+
+
+def _print_writes(console: Console, rows: Sequence[Write]) -> None:
+    _print_table(
+        console,
+        f"Reads and writes, 32 connections (budget {WRITE_BUDGET_RATIO} x the CPU of a plain route)",
+        ("", "call"),
+        ("CPU µs", "x plain", "SKUs/s", "p50 ms", "p99 ms", "plain: /s", "p50", "p99", ""),
+        [
+            (
+                f"{row.database}, {row.workers}",
+                row.call,
+                f"{row.cpu_us:.0f}",
+                "-" if row.ratio is None else f"{row.ratio.median:.2f}",
+                f"{row.rows_per_second:,.0f}",
+                f"{row.p50_ms:.0f}",
+                f"{row.p99_ms:.0f}",
+                "-" if row.plain is None else f"{row.plain.rows_per_second:,.0f}",
+                "-" if row.plain is None else f"{row.plain.p50_ms:.0f}",
+                "-" if row.plain is None else f"{row.plain.p99_ms:.0f}",
+                "" if row.ratio is None else _verdict(row.ratio.median, WRITE_BUDGET_RATIO),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _print_catalog(console: Console, rows: Sequence[CatalogPush]) -> None:
+    _print_table(
+        console,
+        f"A catalog pushed by `ecross catalog push`, two workers (goal on PostgreSQL, new: {PUSH_GOAL:,} SKUs/s)",
+        ("database", "push"),
+        ("SKUs", "s", "SKUs/s", "client CPU s", "server CPU s", "client peak MB", "worker peak MB"),
+        [
+            (
+                row.database,
+                row.push,
+                f"{row.skus:,}",
+                _seconds(row.seconds),
+                f"{row.skus_per_second:,.0f}",
+                _seconds(row.client_cpu_seconds),
+                _seconds(row.server_cpu_seconds),
+                f"{row.client_peak_mb:.0f}",
+                f"{row.server_peak_mb:.0f}",
             )
             for row in rows
         ],

@@ -1,15 +1,21 @@
-"""The two servers that are measured: the real command, and a do-nothing Starlette route to compare it with."""
+"""The servers that are measured: the real command, and what it is compared with: a do-nothing route, plain routes."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import socket
 import sys
+import uuid
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
+
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from benchmarks.calls import Credentials
 from benchmarks.processes import Running, running
@@ -21,7 +27,7 @@ UNREACHABLE_LIMIT: Final = "900000000/minute"
 
 
 def serving(
-    data_dir: Path, *, workers: int = 1, log_level: str = "info", demo: bool = False
+    data_dir: Path, *, workers: int = 1, log_level: str = "info", demo: bool = False, database_url: str | None = None
 ) -> AbstractContextManager[Running]:
     """`ecross-server serve` on a free port. Its log, JSON lines, goes to a file beside the data folder."""
     command = [
@@ -34,6 +40,7 @@ def serving(
         "LOG_LEVEL": log_level,
         "METRICS_PORT": "auto",
         **dict.fromkeys(LIMITS, UNREACHABLE_LIMIT),
+        **({} if database_url is None else {"DATABASE_URL": database_url}),
     }
     environment = inherited_environment() | {PREFIX + name: value for name, value in ours.items()}
     return running(command, environment, data_dir.with_name(f"{data_dir.name}.log"))
@@ -43,6 +50,12 @@ def serving_nothing(folder: Path, *, workers: int = 1, raw: bool = False) -> Abs
     """The do-nothing route, or as `raw` a do-nothing ASGI application, see `null_server`."""
     command = [sys.executable, "-m", "benchmarks.null_server", "--workers", str(workers), *(["--raw"] if raw else [])]
     return running(command, inherited_environment(), folder / "null-server.log")
+
+
+def serving_plainly(folder: Path, database_url: str, merchant_id: str) -> AbstractContextManager[Running]:
+    """Plain routes for one merchant on a database that the server has made, see `plain_server`."""
+    environment = inherited_environment() | {"BENCH_DATABASE": database_url, "BENCH_MERCHANT": merchant_id}
+    return running([sys.executable, "-m", "benchmarks.plain_server"], environment, folder / "plain-server.log")
 
 
 def make_demo_folder(folder: Path) -> Path:
@@ -62,6 +75,22 @@ def demo_credentials(data_dir: Path) -> Credentials:
     """The credentials of the demo merchant of a data folder."""
     content = json.loads((data_dir / "demo-credentials.json").read_bytes())
     return Credentials(content["clientId"], content["clientSecret"])
+
+
+@contextlib.contextmanager
+def new_postgresql() -> Iterator[str]:
+    """The address of a new database, which is dropped afterwards."""
+    address = os.environ.get("ECROSS_TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
+    admin = create_engine(address, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 2})
+    name = f"ecross_bench_{uuid.uuid4().hex}"
+    try:
+        with admin.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        yield admin.url.set(database=name).render_as_string(hide_password=False)
+    finally:
+        with contextlib.suppress(SQLAlchemyError), admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        admin.dispose()
 
 
 def free_port() -> int:
