@@ -27,7 +27,13 @@ UNREACHABLE_LIMIT: Final = "900000000/minute"
 
 
 def serving(
-    data_dir: Path, *, workers: int = 1, log_level: str = "info", demo: bool = False, database_url: str | None = None
+    data_dir: Path,
+    *,
+    workers: int = 1,
+    log_level: str = "info",
+    demo: bool = False,
+    database_url: str | None = None,
+    has_jobs: bool = True,
 ) -> AbstractContextManager[Running]:
     """`ecross-server serve` on a free port. Its log, JSON lines, goes to a file beside the data folder."""
     command = [
@@ -41,6 +47,7 @@ def serving(
         "METRICS_PORT": "auto",
         **dict.fromkeys(LIMITS, UNREACHABLE_LIMIT),
         **({} if database_url is None else {"DATABASE_URL": database_url}),
+        **({} if has_jobs else {"JOB_PROCESSES": "0"}),
     }
     environment = inherited_environment() | {PREFIX + name: value for name, value in ours.items()}
     return running(command, environment, data_dir.with_name(f"{data_dir.name}.log"))

@@ -267,7 +267,7 @@ def test_each_sees_what_it_would_see_if_it_were_alone(
     paths: Any = client.get("/openapi.json").json()["paths"]
     routes = [path for path, methods in paths.items() if "get" in methods and path.startswith("/ext/")]
 
-    @examples(max_examples=6, deadline=None)
+    @examples(max_examples=10, deadline=None)
     @given(st.lists(WRITES, min_size=1, max_size=8))
     def check(writes: list[tuple[bool, tuple[str, str, Any], str | None]]) -> None:
         together = [(number, write(tenants[number], *what, key)) for number, what, key in writes]

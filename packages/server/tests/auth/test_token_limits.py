@@ -203,7 +203,9 @@ def test_a_disabled_merchant_with_the_right_secret_counts_as_a_failure(
 def test_the_limits_hold_with_redis_too(
     start: Start, credential: IssuedCredential, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_budgets, "DEADLINE_SECONDS", 5.0)  # a busy machine is no slow Redis
+    # A busy machine is no slow Redis: a report that is given up as late, and was taken, is made twice.
+    for name in ("DEADLINE_SECONDS", "REPORT_SECONDS"):
+        monkeypatch.setattr(shared_budgets, name, 5.0)
     caller = start(is_still=False, redis_url=redis_url, token_failure_limit="5/minute")
     shared = caller.application._shared_budgets
     assert shared is not None
@@ -211,8 +213,5 @@ def test_the_limits_hold_with_redis_too(
     statuses = caller.statuses(70, credential.client.id, credential.client_secret, address)
     assert statuses[:60] == [200] * 60
     assert statuses.count(200) <= 62
-    wrong = caller.statuses(8, UNKNOWN_ID, WRONG, address)
-    # On a busy machine one of the budget has been seen missing, never one too many.
-    assert wrong[:4] == [401] * 4
-    assert wrong.count(401) <= 5
+    assert caller.statuses(8, UNKNOWN_ID, WRONG, address)[:5] == [401] * 5
     assert caller.ask(UNKNOWN_ID, WRONG, address).status_code == 429

@@ -5,10 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Index, Integer, LargeBinary, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ecross_server.kit.database import Base
-
-NUMBER = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite gives only an INTEGER the place of the row's own number."""
+from ecross_server.kit.database import Base, RowNumber
 
 NOT_ISSUED = text("outcome <> 'issued'")
 
@@ -25,7 +22,7 @@ class AuditRecord(Base):
         Index(None, "merchant_id", "seq"),
     )
 
-    seq: Mapped[int] = mapped_column(NUMBER, primary_key=True, autoincrement=False)
+    seq: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=False)
     at: Mapped[int] = mapped_column(BigInteger)
     actor: Mapped[str] = mapped_column(Text)
     action: Mapped[str] = mapped_column(Text)
@@ -44,7 +41,7 @@ class AuditBatch(Base):
 
     __tablename__ = "audit_batches"
 
-    number: Mapped[int] = mapped_column(NUMBER, primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=False)
     first_seq: Mapped[int] = mapped_column(BigInteger, unique=True)
     size: Mapped[int] = mapped_column(Integer)
     at: Mapped[int] = mapped_column(BigInteger, index=True)

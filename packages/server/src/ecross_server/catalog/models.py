@@ -6,10 +6,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Index, Integer, String, Text, UniqueConstraint, text
+from sqlalchemy import JSON, Boolean, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ecross_server.kit.database import Base, ExactDecimal, UtcDateTime
+from ecross_server.kit.database import Base, ExactDecimal, RowNumber, UtcDateTime
 
 IS_LIVING: Final = text("localization_status <> 'DELETED'")
 """Spelled out, not as a parameter: so a database can tell that it may use the index."""
@@ -28,7 +28,7 @@ class Sku(Base):
         {"sqlite_autoincrement": True},  # a number is never given twice
     )
 
-    number: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    number: Mapped[int] = mapped_column(RowNumber, primary_key=True)
     merchant_id: Mapped[str] = mapped_column(ForeignKey("merchants.id"))
     sku_id: Mapped[str] = mapped_column(String(128))
     product_id: Mapped[str] = mapped_column(String(128))

@@ -20,4 +20,4 @@ class ChannelExistsError(ConflictError):
     code = "channel_exists"
 
     def __init__(self, channel_id: str) -> None:
-        super().__init__(f"The sales channel {channel_id} exists already.")
+        super().__init__(f"The sales channel {channel_id} exists already. List them: ecross-server channels list")

@@ -7,10 +7,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ecross_server.kit.database import Base, UtcDateTime
-
-NUMBER = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite gives only an INTEGER the place of the row's own number."""
+from ecross_server.kit.database import Base, RowNumber, UtcDateTime
 
 
 class Warehouse(Base):
@@ -37,7 +34,7 @@ class InventoryRecord(Base):
         {"sqlite_autoincrement": True},  # a number is never given twice
     )
 
-    number: Mapped[int] = mapped_column(NUMBER, primary_key=True)
+    number: Mapped[int] = mapped_column(RowNumber, primary_key=True)
     merchant_id: Mapped[str] = mapped_column(ForeignKey("merchants.id"))
     sku_id: Mapped[str] = mapped_column(String(128))
     warehouse_id: Mapped[int] = mapped_column(Integer)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Index, Integer, String, Text, text
+from sqlalchemy import Index, Integer, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ecross_server.kit.database import Base, UtcDateTime
-
-NUMBER = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite gives only an INTEGER the place of the row's own number."""
+from ecross_server.kit.database import Base, RowNumber, UtcDateTime
 
 IS_LIVING = text("dead_at IS NULL")
 IS_DEAD = text("dead_at IS NOT NULL")
@@ -32,7 +29,7 @@ class JobRow(Base):
         {"sqlite_autoincrement": True},  # a number is never given twice
     )
 
-    id: Mapped[int] = mapped_column(NUMBER, primary_key=True)
+    id: Mapped[int] = mapped_column(RowNumber, primary_key=True)
     kind: Mapped[str] = mapped_column(String(60))
     key: Mapped[str | None] = mapped_column(String(260))
     payload: Mapped[str] = mapped_column(Text)

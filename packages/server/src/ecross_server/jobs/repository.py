@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from ecross_server.jobs.models import IS_DEAD, IS_FRESH, IS_LIVING, JobRow
 from ecross_server.jobs.rules import BEGUN_BEFORE, Job, NewJob, Urgency
+from ecross_server.kit.database import keep_to_index_order
 
 JOBS_AT_ONCE: Final = 500
 
@@ -51,9 +52,6 @@ NEXT_DUE: Final = (
     .with_for_update(skip_locked=True)
 )
 
-# Statistics of this table are always old: by them, PostgreSQL would sort all that is due for each claim.
-IN_ORDER_OF_THE_INDEX: Final = text("SET LOCAL enable_sort = off")
-
 
 def add_jobs(session: Session, jobs: Sequence[NewJob]) -> None:
     """Add them in this order; a waiting job of the same key becomes one with the new one."""
@@ -75,8 +73,7 @@ def find_next_due(
     session: Session, kinds: Collection[str], urgencies: Sequence[Urgency], now: datetime
 ) -> Row[Any] | None:
     """The job that is due for the longest time, of the first urgency that has one, locked. Others' are left out."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.connection().execute(IN_ORDER_OF_THE_INDEX)  # until the end of the transaction
+    keep_to_index_order(session)
     for urgency in urgencies:
         values = {"urgency": int(urgency), "kinds": list(kinds), "now": now}
         if (row := session.connection().execute(NEXT_DUE, values).one_or_none()) is not None:

@@ -11,18 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from sqlalchemy import Select, text, tuple_
+from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from ecross_server.kit.clock import parse_instant, rfc3339, to_milliseconds
+from ecross_server.kit.database import keep_to_index_order
 from ecross_server.kit.errors import Fault, InvalidInputError
 from ecross_server.kit.page_tokens import InvalidPageTokenError, PageTokens
 
 FROM_FIELD: Final = "lastUpdateDateFrom"
-
-WITHOUT_SORTING: Final = text(
-    "SELECT set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true)"
-)
 
 TICK: Final = timedelta(milliseconds=1)
 """The step between two dates: instants are kept and shown to the millisecond."""
@@ -90,10 +87,9 @@ def in_order(
 ) -> Query:
     """The merchant's rows alone, from the position on, in the order of their numbers: by an index of both columns."""
     merchant, number = columns
+    if position.updated_after is not None:
+        keep_to_index_order(session)
     if session.get_bind().dialect.name == "postgresql":
-        if position.updated_after is not None:
-            # By statistics from before a bulk push it would expect few rows, and sort all that are left for each page.
-            session.connection().execute(WITHOUT_SORTING)
         # Told of one merchant and an order by number, it may walk along the primary key, through everybody's rows.
         after = tuple_(merchant, number) > (merchant_id, position.after)
         return query.where(after, merchant <= merchant_id).order_by(merchant, number)

@@ -11,7 +11,9 @@ class UnusableRulesError(ConflictError):
     code = "unusable_rules"
 
     def __init__(self, file_name: str, reason: str) -> None:
-        super().__init__(f"The rules of localization in {file_name} cannot be used: {reason}.")
+        super().__init__(
+            f"The rules of localization in {file_name} cannot be used: {reason}. Install this version anew."
+        )
 
 
 class ReviewNotFoundError(NotFoundError):
@@ -29,7 +31,9 @@ class ReviewClosedError(ConflictError):
     code = "review_closed"
 
     def __init__(self, status: str) -> None:
-        super().__init__(f"This review is {status}: it waits for nobody.")
+        super().__init__(
+            f"This review is {status}: it waits for nobody. List those that wait: ecross-server reviews list"
+        )
 
 
 class NotJudgedError(NotFoundError):

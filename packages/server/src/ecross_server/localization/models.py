@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, String, Text
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ecross_server.kit.database import Base, UtcDateTime
-
-NUMBER = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite gives only an INTEGER the place of the row's own number."""
+from ecross_server.kit.database import Base, RowNumber, UtcDateTime
 
 
 class Judgement(Base):
@@ -37,7 +34,7 @@ class Review(Base):
         {"sqlite_autoincrement": True},  # a number is never given twice
     )
 
-    id: Mapped[int] = mapped_column(NUMBER, primary_key=True)
+    id: Mapped[int] = mapped_column(RowNumber, primary_key=True)
     merchant_id: Mapped[str] = mapped_column(ForeignKey("merchants.id"))
     sku_id: Mapped[str] = mapped_column(String(128))
     product_id: Mapped[str] = mapped_column(String(128))

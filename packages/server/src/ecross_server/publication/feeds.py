@@ -16,7 +16,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
 
-from ecross_server.kit.private_files import UnwritableError, make_private_folder, private_stream, remove_leftovers
+from ecross_server.kit.private_files import (
+    UnwritableError,
+    make_private_folder,
+    open_lock_file,
+    private_stream,
+    remove_leftovers,
+)
 
 TAIL: Final = 1 << 16
 
@@ -54,7 +60,7 @@ class FeedFile:
             UnwritableError: if the folder cannot be written to.
         """
         make_private_folder(folder)
-        descriptor = os.open(folder / f".{channel_id}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_lock_file(folder / f".{channel_id}.lock")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             path = feed_path(folder, channel_id)
@@ -77,7 +83,8 @@ class FeedFile:
             UnwritableError: if the disk is full or the like; the next one that looks finds how far it came.
         """
         try:
-            with self._path.open("ab") as file:
+            with self._path.open("r+b") as file:  # one that is gone is not made without its beginning
+                file.seek(0, os.SEEK_END)
                 count = _write(file, lines)
                 file.flush()
                 os.fsync(file.fileno())
