@@ -13,6 +13,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -54,7 +55,8 @@ from ecross_server.settings import CONFIG_VARIABLE, Settings, variable
 
 ADMIN_URL = os.environ.get("ECROSS_TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
 REDIS_URL = os.environ.get("ECROSS_TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
-START_SECONDS = 20.0
+START_SECONDS = 60.0
+WHOLE = Path(__file__).parent / "tests"
 LIMITS = [variable(f"token_{name}_limit") for name in ("volume", "failure", "address")]
 TRUSTS_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For calls without TLS: to read the usual certificates for each of them takes longer than the call."""
@@ -87,10 +89,48 @@ def pytest_xdist_auto_num_workers() -> int:
     return max(3, os.cpu_count() or 1)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "unmeasured: its lines are not counted, nor those of processes that it starts")
+    config.addinivalue_line("markers", "measured: its lines are counted, though others of its kind add none")
     missing = [name for name, there in (("PostgreSQL", HAS_POSTGRESQL), ("Redis", HAS_REDIS)) if not there]
     if missing and os.environ.get("CI") == "true":
         pytest.exit(f"CI tests on PostgreSQL and Redis; missing: {', '.join(missing)}", returncode=1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _adds_no_line(item):
+            item.add_marker("unmeasured")
+
+
+def _adds_no_line(item: pytest.Item) -> bool:
+    """Tests of the whole look at what the parts do together, those on PostgreSQL reach what those on SQLite do.
+
+    Where they reach more, they are marked as `measured`.
+    """
+    if item.get_closest_marker("measured") is not None:
+        return False
+    on = getattr(item, "callspec", None)
+    is_second = on is not None and on.params.get("backend") == "postgresql"
+    return is_second or WHOLE in item.path.parents or item.get_closest_marker("hypothesis") is not None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """To count lines doubles the time of a test, so the lines of those that would add none are not counted."""
+    counter, counter_of_threads = sys.gettrace(), threading.gettrace()
+    if counter is None or item.get_closest_marker("unmeasured") is None:
+        return (yield)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        sys.settrace(None)
+        threading.settrace(None)
+        try:
+            return (yield)
+        finally:
+            threading.settrace(counter_of_threads)
+            sys.settrace(counter)
 
 
 def pytest_report_header() -> str:
@@ -124,12 +164,6 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.upper().startswith("ECROSS_SERVER_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("ECROSS_SERVER_DATA_DIR", str(tmp_path / "data"))
-
-
-@pytest.fixture
-def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The processes that this test starts do not count their lines, which doubles their time. Others count them."""
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 @pytest.fixture(scope="session")

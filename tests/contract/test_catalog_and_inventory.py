@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 if TYPE_CHECKING:
     from tests.contract.conftest import Side
 
+pytestmark = pytest.mark.measured
+
 JSON = ("Content-Type", "application/json")
 BEARER = ("Authorization", "Bearer <good>")
 PROBLEM = ("Accept", "application/problem+json")

@@ -16,6 +16,8 @@ from ecross.jws import loads_strict
 from ecross_server.catalog.schemas import read_product
 from ecross_server.kit.errors import InvalidInputError
 
+pytestmark = pytest.mark.measured
+
 LEAST: dict[str, Any] = {"skuId": "1", "productId": "p", "name": "n"}
 
 TEXTS = [

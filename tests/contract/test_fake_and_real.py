@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ecross.testing import FakeServer
     from tests.contract.conftest import Side
 
+pytestmark = pytest.mark.measured
+
 OPENAPI = Path(__file__).parents[2] / "docs/openapi.json"
 
 

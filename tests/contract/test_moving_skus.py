@@ -28,6 +28,8 @@ from ecross_server.jobs.tasks import Runner
 from ecross_server.merchants.service import IssuedCredential
 from ecross_server.settings import Settings
 
+pytestmark = pytest.mark.measured
+
 SECONDS = 4
 """Within so many both are at rest."""
 

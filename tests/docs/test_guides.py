@@ -18,7 +18,7 @@ from ecross_server.settings import CONFIG_VARIABLE, Settings, variable
 if TYPE_CHECKING:
     from conftest import ServerProcess, StartServer
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
+pytestmark = pytest.mark.unmeasured
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

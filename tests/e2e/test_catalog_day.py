@@ -21,7 +21,7 @@ from ecross import Client, FileCache
 if TYPE_CHECKING:
     from conftest import ServerProcess, StartServer
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
+pytestmark = pytest.mark.unmeasured
 
 HIDDEN = {"localizedListPriceWithTaxes", "localizedSalePriceWithTaxes"}
 SKUS = {"sqlite": 10_000, "postgresql": 2_500}

@@ -26,6 +26,8 @@ from ecross_server.kit.private_files import UnsafeFileError, write_private_file
 from ecross_server.merchants import service as merchants
 from ecross_server.merchants.errors import MerchantNotFoundError
 
+pytestmark = pytest.mark.measured
+
 NOON = 1_764_072_000
 DAY = 86_400
 LONG = 30.0

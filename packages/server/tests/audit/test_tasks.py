@@ -24,6 +24,8 @@ from ecross_server.audit.service import Record, Verdict
 from ecross_server.audit.tasks import AuditRecorder, TokenEvent
 from ecross_server.kit.database import Database, DatabaseAwayError
 
+pytestmark = pytest.mark.measured
+
 NOON = 1_764_072_000
 MINUTE = 60
 SECRET = "ecs_" + "a1B2" * 12 + "x"

@@ -26,6 +26,8 @@ from ecross_server.kit.errors import InvalidInputError
 from ecross_server.kit.page_tokens import InvalidPageTokenError, PageTokens
 from ecross_server.merchants import service as merchants
 
+pytestmark = pytest.mark.measured
+
 BY = Actor("operator:test", derive_keys("test", {"test": bytes(32)}))
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)

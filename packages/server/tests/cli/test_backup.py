@@ -39,6 +39,8 @@ from ecross_server.settings import Settings, load_settings
 if TYPE_CHECKING:
     from conftest import ServerProcess, StartServer
 
+pytestmark = pytest.mark.measured
+
 Cli = Callable[..., Any]
 
 ATTEMPTS = 12
@@ -108,7 +110,7 @@ def left_behind(settings: Settings) -> set[str]:
     return {path.name for path in settings.data_dir.iterdir()} - usual
 
 
-@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.unmeasured
 class TestTheRehearsal:
     def test_a_lost_server_comes_back_with_its_secrets_and_without_its_tokens(
         self, start_server: StartServer, empty_database_url: str, file: Path

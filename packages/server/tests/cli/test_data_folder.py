@@ -23,6 +23,8 @@ from ecross_server.settings import Settings
 if TYPE_CHECKING:
     from conftest import Register
 
+pytestmark = pytest.mark.measured
+
 Cli = Callable[..., Any]
 
 

@@ -24,6 +24,8 @@ from ecross_server.settings import Settings, variable
 if TYPE_CHECKING:
     from conftest import Register
 
+pytestmark = pytest.mark.measured
+
 Cli = Callable[..., Any]
 
 PASSWORD = "topsecret"

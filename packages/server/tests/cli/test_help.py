@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from typer.main import get_command
 
-from ecross_server.cli.commands import EXIT_CODES, app
+from ecross_server.cli.commands import EXIT_CODES, make_app
 
 Cli = Callable[..., Any]
 
@@ -19,7 +21,7 @@ def walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
         yield from walk(inner, (*path, name))
 
 
-COMMANDS = dict(walk(get_command(app)))
+COMMANDS = dict(walk(get_command(make_app())))
 
 
 def test_the_commands_are_those_of_the_interface() -> None:
@@ -43,6 +45,13 @@ def test_the_commands_are_those_of_the_interface() -> None:
         *(("audit", verb) for verb in ("list", "verify", "export")),
         *(("jobs", verb) for verb in ("list", "replay", "discard")),
     }  # fmt: skip
+
+
+def test_a_command_does_not_load_what_others_need() -> None:
+    script = "import sys; from ecross_server.cli.commands import make_app; make_app('merchants'); print(*sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
+    assert "ecross_server.cli.merchants" in shown
+    assert not {"alembic", "fastapi", "uvicorn", "ecross_server.cli.inventory"} & set(shown)
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

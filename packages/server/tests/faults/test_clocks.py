@@ -15,7 +15,7 @@ from ecross_server.settings import Settings
 if TYPE_CHECKING:
     from packages.server.tests.faults.conftest import Served
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
+pytestmark = pytest.mark.unmeasured
 
 Run = Callable[..., Any]
 WaitFor = Callable[..., None]

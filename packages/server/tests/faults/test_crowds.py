@@ -17,7 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from packages.server.tests.faults.conftest import Served
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
+pytestmark = pytest.mark.unmeasured
 
 IDLE: Final = 2000
 SLOW: Final = 200

@@ -20,7 +20,7 @@ from ecross_server.settings import Settings
 if TYPE_CHECKING:
     from packages.server.tests.faults.conftest import Line, Served
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
+pytestmark = pytest.mark.unmeasured
 
 Serve = Callable[..., Any]
 WaitFor = Callable[..., None]

@@ -25,7 +25,7 @@ RECOVERED_SECONDS: Final = 3.0
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount"),
-    pytest.mark.usefixtures("unmeasured"),
+    pytest.mark.unmeasured,
 ]
 
 ACTS = [

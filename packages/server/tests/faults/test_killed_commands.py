@@ -20,7 +20,7 @@ from ecross_server.kit.private_files import read_private_json
 from ecross_server.merchants.service import load_peppers
 from ecross_server.settings import Settings
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
+pytestmark = pytest.mark.unmeasured
 
 KILLS: Final = int(os.environ.get("ECROSS_TEST_KILLS", "200"))
 """So many on each database."""

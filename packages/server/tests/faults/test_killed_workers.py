@@ -16,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from packages.server.tests.faults.conftest import Served
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
+pytestmark = pytest.mark.unmeasured
 
 Run = Callable[..., Any]
 WaitFor = Callable[..., None]

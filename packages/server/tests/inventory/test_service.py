@@ -29,6 +29,8 @@ from ecross_server.kit.database import Database
 from ecross_server.kit.page_tokens import PageTokens
 from ecross_server.merchants import service as merchants
 
+pytestmark = pytest.mark.measured
+
 BY = Actor("operator:test", derive_keys("test", {"test": bytes(32)}))
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

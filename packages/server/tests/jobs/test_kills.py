@@ -92,7 +92,8 @@ print(json.dumps(counted))
 """
 
 
-@pytest.mark.usefixtures("unmeasured", "database")
+@pytest.mark.unmeasured
+@pytest.mark.usefixtures("database")
 def test_killed_workers_lose_and_double_nothing(database_url: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", SCRIPT, database_url, str(KILLS), "2"], capture_output=True, check=False, timeout=100

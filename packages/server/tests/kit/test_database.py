@@ -32,6 +32,8 @@ from ecross_server.kit.database import (
 )
 from ecross_server.kit.errors import InvalidInputError, UnavailableError
 
+pytestmark = pytest.mark.measured
+
 metadata = MetaData()
 kept = Table(
     "kept",

@@ -10,6 +10,8 @@ from ecross_server.kit.database import Database, DatabaseAwayError
 from ecross_server.kit.snapshots import columns_of, copy_sqlite, copy_table_out, is_whole_sqlite
 from ecross_server.migrations.tables import NAMES
 
+pytestmark = pytest.mark.measured
+
 
 def test_a_copy_is_the_database_of_one_moment_while_others_write(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory

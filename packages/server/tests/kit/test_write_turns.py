@@ -95,7 +95,7 @@ def is_locked(path: Path, kind: str) -> bool:
     return False
 
 
-@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.unmeasured
 def test_a_process_that_writes_without_a_pause_lets_another_one_in(database: Database, path: Path) -> None:
     with database.write() as session:
         add(session)

@@ -33,6 +33,8 @@ from ecross_server.merchants.models import Client, Merchant, RegistryRevision, S
 from ecross_server.merchants.rules import Peppers, is_client_secret, new_peppers
 from ecross_server.merchants.service import IssuedCredential, RegistryClient, RegistrySecret
 
+pytestmark = pytest.mark.measured
+
 BY = Actor("operator:test", derive_keys("test", {"test": bytes(32)}))
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)

@@ -19,6 +19,8 @@ from ecross_server import migrations
 from ecross_server.kit.database import Base, Database, DatabaseAwayError
 from ecross_server.kit.errors import ConflictError
 
+pytestmark = pytest.mark.measured
+
 FOLDER = Path(migrations.__file__).parent
 AUDIT_TABLES = {"audit_records", "audit_batches", "audit_marks"}
 CATALOG_TABLES = {"skus", "idempotent_answers", "warehouses", "inventory_records"}

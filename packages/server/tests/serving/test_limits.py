@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from conftest import ServerProcess, StartServer
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
+pytestmark = pytest.mark.unmeasured
 
 USUAL = {
     "ECROSS_SERVER_TOKEN_VOLUME_LIMIT": "60/minute",

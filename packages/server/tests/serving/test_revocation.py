@@ -21,7 +21,7 @@ BY = Actor("operator:test", derive_keys("test", {"test": bytes(32)}))
 if TYPE_CHECKING:
     from conftest import ServerProcess, StartServer
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
+pytestmark = pytest.mark.unmeasured
 
 NEW_TOKENS_SECONDS = 2
 LIVE_TOKENS_SECONDS = 5

@@ -20,7 +20,10 @@ from ecross_server.kit.clock import utc_now
 if TYPE_CHECKING:
     from conftest import ServerProcess, StartServer
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
+pytestmark = pytest.mark.unmeasured
+
+in_files = pytest.mark.parametrize("backend", ["sqlite"])
+"""Signing keys are kept in no database, so one is enough."""
 
 GOOD = {("token", 200), ("use", 404)}
 TRIES = 20
@@ -90,6 +93,7 @@ def signing_kid(server: ServerProcess, token: str) -> str:
     return "unknown"
 
 
+@in_files
 def test_under_load_a_rotation_refuses_no_token_and_is_known_everywhere_within_two_seconds(
     server: ServerProcess,
     credentials: dict[str, str],
@@ -115,6 +119,7 @@ def test_under_load_a_rotation_refuses_no_token_and_is_known_everywhere_within_t
     assert server.stop() == 0
 
 
+@in_files
 def test_after_a_leak_every_token_is_dead_in_every_process_within_two_seconds(
     server: ServerProcess, credentials: dict[str, str]
 ) -> None:

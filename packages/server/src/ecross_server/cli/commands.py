@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 import traceback
-from importlib.metadata import version
+from importlib import import_module
 from typing import Annotated, Any, Final
 
 import typer
 
-from ecross_server import migrations
-from ecross_server.cli import (
-    audit,
-    backup,
-    channels,
-    credentials,
-    doctor,
-    inventory,
-    jobs,
-    keys,
-    merchants,
-    peppers,
-    reviews,
-    serve,
-    skus,
-    warehouses,
-)
-from ecross_server.cli.output import AsJson, print_error, print_json, say, warn
-from ecross_server.cli.setup import prepare
+from ecross_server.cli.output import print_error, say, warn
 from ecross_server.kit.errors import ConflictError, DomainError, InvalidInputError, NotFoundError, UnavailableError
 from ecross_server.kit.logs import redact
-from ecross_server.settings import Settings, load_settings
 
 OUR_BUG: Final = 1
 USAGE: Final = 2
@@ -40,59 +21,42 @@ EXIT_CODES: Final[tuple[tuple[type[DomainError], int], ...]] = (
     (UnavailableError, 5),
 )
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="The e-CROSS Merchant Integration API: serve it, and manage its merchants.",
-    epilog="Exit codes: 0 done, 1 our bug, 2 usage, 3 not found, 4 refused or conflict, 5 a dependency is away, "
-    "6 a check failed, 130 interrupted.",
-)
-app.command()(serve.serve)
-app.add_typer(merchants.app, name="merchants")
-app.add_typer(credentials.app, name="credentials")
-app.add_typer(keys.app, name="keys")
-app.add_typer(peppers.app, name="peppers")
-app.add_typer(skus.app, name="skus")
-app.add_typer(warehouses.app, name="warehouses")
-app.add_typer(inventory.app, name="inventory")
-app.add_typer(channels.app, name="channels")
-app.add_typer(reviews.app, name="reviews")
-app.add_typer(audit.app, name="audit")
-app.add_typer(jobs.app, name="jobs")
-app.command()(doctor.doctor)
-app.command()(backup.backup)
-app.command()(backup.restore)
+COMMANDS: Final = {
+    "serve": "serve", "merchants": "", "credentials": "", "keys": "", "peppers": "", "skus": "", "warehouses": "",
+    "inventory": "", "channels": "", "reviews": "", "audit": "", "jobs": "", "doctor": "doctor", "backup": "backup",
+    "restore": "backup", "migrate": "schema", "openapi": "schema",
+}  # fmt: skip
+"""All that may stand first, in the order of the help, and the module it stands in; a group's is named as the group."""
 
 
-@app.command()
-def migrate(*, as_json: AsJson = False) -> None:
-    """Bring the database to this version's schema; on an empty data folder, make all that it needs."""
-    prepare(load_settings().settings)
-    if as_json:
-        print_json({"revision": migrations.REVISIONS[-1]})
-    else:
-        say(f"The database is at revision {migrations.REVISIONS[-1]}.")
-
-
-@app.command()
-def openapi(*, as_json: AsJson = False) -> None:
-    """Print the OpenAPI document of the whole server."""
-    from ecross_server.app.assembly import make_api
-    from ecross_server.app.documentation import openapi_document
-
-    del as_json  # it is JSON in any case
-    print_json(openapi_document(make_api(Settings())))
+def make_app(first: str = "") -> typer.Typer:
+    """The command line; if `first` is a command, with it alone: to import what all need takes longer than most work."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="The e-CROSS Merchant Integration API: serve it, and manage its merchants.",
+        epilog="Exit codes: 0 done, 1 our bug, 2 usage, 3 not found, 4 refused or conflict, 5 a dependency is away, "
+        "6 a check failed, 130 interrupted.",
+    )
+    app.callback()(options)
+    for name in [first] if first in COMMANDS else COMMANDS:
+        if module := COMMANDS[name]:
+            app.command(name)(getattr(import_module(f"ecross_server.cli.{module}"), name))
+        else:
+            app.add_typer(import_module(f"ecross_server.cli.{name}").app, name=name)
+    return app
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 - Typer's way of calling
     if asked:
+        from importlib.metadata import version
+
         say(f"ecross-server {version('ecross-server')}")
         raise typer.Exit
 
 
-@app.callback()
 def options(
     *,
     _version: Annotated[
@@ -127,6 +91,7 @@ def _call(arguments: list[str]) -> int:
         "".join(arguments).encode()
     except UnicodeEncodeError:
         raise typer.TyperException("The arguments must be UTF-8.") from None
+    app = make_app(arguments[0] if arguments else "")
     return int(app(arguments, prog_name="ecross-server", standalone_mode=False) or 0)
 
 
