@@ -33,6 +33,7 @@ from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database
 from ecross_server.kit.private_files import write_private_file
 from ecross_server.merchants import service as merchants
+from ecross_server.merchants.rotation import rotate_credential
 from ecross_server.merchants.rules import Peppers, new_peppers
 from ecross_server.settings import Settings
 
@@ -46,7 +47,11 @@ TOKENS_PER_MINUTE = 40
 WRITERS = ("SOCKET", "TRANSPORT")
 """One for each way to the fake, for tests that write; both servers have both."""
 
-MERCHANTS = ("ACME", "OTHER", "BUSY", "GONE", *WRITERS)
+MERCHANTS = ("ACME", "OTHER", "BUSY", "GONE", "ROTATED", *WRITERS)
+OLD_SECRET = "one-that-ends"
+OLD_ENDS_AT = datetime(2099, 12, 1, 0, 0, 0, 500_000, UTC)
+"""When the secret ends that ROTATED still uses, on both."""
+
 HEADER = {"alg": "HS256", "typ": "JWT"}
 
 # Each with the instant of its last change.
@@ -248,6 +253,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, _migrated_sqlite: Path) -
             merchants.register_merchant(session, name, name, now=utc_now(), by=by)
             issued = merchants.issue_credential(session, name, peppers=peppers, now=utc_now(), by=by)
             credentials[name] = {"clientId": issued.client.id, "clientSecret": issued.client_secret}
+        rotate_credential(
+            session,
+            credentials["ROTATED"]["clientId"],
+            peppers=peppers,
+            now=utc_now(),
+            by=by,
+            retire_old_at=OLD_ENDS_AT,
+        )
         merchants.disable_merchant(session, "GONE", by=by)
         for instant, sku in SKUS:
             draft = read_sku(json.dumps(sku).encode())
@@ -318,7 +331,8 @@ def fake() -> Iterator[FakeServer]:
     """The fake server with the same merchants and SKUs. It stands still in time; only WRITERS write."""
     with FakeServer(page_size=PAGE_SIZE, tokens_per_minute=TOKENS_PER_MINUTE) as server:
         for name in MERCHANTS:
-            server.add_merchant(name)
+            server.add_merchant(name, client_secret=OLD_SECRET if name == "ROTATED" else None)
+        server.merchant("ROTATED").rotate_secret(retire_old_in=OLD_ENDS_AT.timestamp() - server.clock())
         server.merchant("GONE").disable()
         for instant, sku in SKUS:
             server.merchant("ACME").put_sku({**sku, "lastUpdateDate": instant})
@@ -350,6 +364,7 @@ def fake_side(fake: FakeServer, name: str, url: str, client: httpx2.Client) -> S
     """The fake server with all values that requests name."""
     keys: Any = fake.keys
     credentials = {merchant: fake.merchant(merchant).credentials for merchant in MERCHANTS}
+    credentials["ROTATED"]["clientSecret"] = OLD_SECRET
     return as_side(name, url, client, credentials, key_secret(keys["keys"][0]))
 
 

@@ -62,6 +62,7 @@ TOKEN_BODIES: dict[str, str | bytes] = {
     "another merchant's": '{"clientId": "<OTHER clientId>", "clientSecret": "<OTHER clientSecret>"}',
     "another merchant's secret": '{"clientId": "<clientId>", "clientSecret": "<OTHER clientSecret>"}',
     "another merchant's id": '{"clientId": "<OTHER clientId>", "clientSecret": "<clientSecret>"}',
+    "a secret that ends": '{"clientId": "<ROTATED clientId>", "clientSecret": "<ROTATED clientSecret>"}',
     "a disabled merchant": '{"clientId": "<GONE clientId>", "clientSecret": "<GONE clientSecret>"}',
     "a wrong secret": '{"clientId": "<clientId>", "clientSecret": "wrong"}',
     "a secret with a space": '{"clientId": "<clientId>", "clientSecret": " <clientSecret>"}',
@@ -257,6 +258,12 @@ def test_the_fake_answers_as_the_real_server_does(group: str, real: Side, at_soc
 
     assert answers[1] == answers[0]
     assert answers[2] == answers[0]
+
+
+def test_a_secret_that_ends_is_told_by_both(real: Side, side: Side) -> None:
+    shown = [dict(each.shown(each.ask_for_token("ROTATED"))["headers"]) for each in (real, side)]
+
+    assert [each["ecross-credential-expires"] for each in shown] == ["Tue, 01 Dec 2099 00:00:00 GMT"] * 2
 
 
 @pytest.mark.parametrize("request_bytes", BYTES.values(), ids=BYTES)

@@ -10,8 +10,9 @@ from ecross import errors, jws, types, verifier
 
 def test_the_public_names_are_these() -> None:
     assert ecross.__all__ == [
-        "AccessToken", "AsyncClient", "Claims", "Client", "EcrossAuth", "EcrossError", "FileCache",
-        "GitExposureWarning", "InvalidTokenError", "MemoryCache", "TokenCache", "TokenVerifier", "__version__",
+        "AccessToken", "AsyncClient", "Claims", "Client", "CredentialExpiryWarning", "EcrossAuth", "EcrossError",
+        "FileCache", "GitExposureWarning", "InvalidTokenError", "MemoryCache", "TokenCache", "TokenVerifier",
+        "__version__",
     ]  # fmt: skip
     assert set(ecross.__all__) <= set(dir(ecross))
 
@@ -50,8 +51,9 @@ def test_the_client_and_its_parts_are_found_at_the_top() -> None:
 
     assert homes == {
         "AccessToken": "types", "AsyncClient": "_client", "Claims": "verifier", "Client": "_client",
-        "EcrossAuth": "_client", "EcrossError": "errors", "FileCache": "_token_cache",
-        "GitExposureWarning": "_private_files", "InvalidTokenError": "errors", "MemoryCache": "_token_cache",
+        "CredentialExpiryWarning": "_auth", "EcrossAuth": "_client", "EcrossError": "errors",
+        "FileCache": "_token_cache", "GitExposureWarning": "_private_files", "InvalidTokenError": "errors",
+        "MemoryCache": "_token_cache",
         "TokenCache": "_token_cache", "TokenVerifier": "verifier",
     }  # fmt: skip
 

@@ -11,6 +11,7 @@ __all__ = [
     "AsyncClient",
     "Claims",
     "Client",
+    "CredentialExpiryWarning",
     "EcrossAuth",
     "EcrossError",
     "FileCache",
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from ecross._auth.secret_end import CredentialExpiryWarning
     from ecross._client import AsyncClient, Client, EcrossAuth
     from ecross._private_files import GitExposureWarning
     from ecross._token_cache import FileCache, MemoryCache, TokenCache
@@ -37,6 +39,7 @@ else:  # hidden from type checkers: with a __getattr__ they take every misspelle
         "AsyncClient": "ecross._client",
         "Claims": "ecross.verifier",
         "Client": "ecross._client",
+        "CredentialExpiryWarning": "ecross._auth.secret_end",
         "EcrossAuth": "ecross._client",
         "EcrossError": "ecross.errors",
         "FileCache": "ecross._token_cache",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import ssl
 import threading
@@ -261,3 +262,15 @@ def test_a_server_that_speaks_no_tls_is_a_fault(ecross_server: FakeServer) -> No
 )
 def test_a_server_is_its_scheme_host_and_port(url: str, origin: str) -> None:
     assert str(Origin.of(url)) == origin
+
+
+@pytest.mark.filterwarnings("ignore::ecross.CredentialExpiryWarning")
+@pytest.mark.parametrize(("days", "status"), [(1, "warning"), (31, "ok")])
+def test_a_secret_that_ends_is_told_and_in_time_warned_of(told: Merchant, cli: Cli, days: int, status: str) -> None:
+    told.rotate_secret(retire_old_in=days * 86400)
+    ended = cli("doctor", "--json")
+    assert ended.code == 0
+    check = next(each for each in json.loads(ended.out)["checks"] if each["name"] == "credentials")
+    assert check["status"] == status
+    assert "but its secret ends at 20" in check["detail"]
+    assert (check["fix"] is None) == (status == "ok")

@@ -112,3 +112,25 @@ def test_what_is_no_jwt_has_no_claims(token: str) -> None:
 )
 def test_a_length_of_time_is_told_in_its_two_largest_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_secret_that_ends_is_told_beside_the_result(told: Merchant, run_cli: Callable[..., Any]) -> None:
+    told.rotate_secret(retire_old_in=3600)
+    ended = run_cli("whoami", "--json")
+    assert ended.returncode == 0
+    assert ended.stderr.decode().startswith(f"warning: The client secret of {told.client_id} ends at 20")
+    assert len(ended.stderr.splitlines()) == 1
+    result = json.loads(ended.stdout)
+    assert datetime.fromisoformat(result["credentialExpiresAt"]) > datetime.now(UTC)
+    ended = run_cli("token", "--raw")  # from the cache
+    assert ended.stderr.startswith(b"warning: The client secret of")
+    assert ended.stdout.startswith(b"eyJ")
+
+
+@pytest.mark.filterwarnings("ignore::ecross.CredentialExpiryWarning")
+def test_people_see_when_the_secret_ends(told: Merchant, cli: Cli) -> None:
+    assert "secret ends" not in cli("whoami").out
+    assert cli("logout").code == 0
+    told.rotate_secret(retire_old_in=3600)
+    cli("doctor")  # asks for a new token
+    assert "  secret ends  20" in cli("whoami").out

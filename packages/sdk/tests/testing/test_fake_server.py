@@ -18,7 +18,7 @@ import httpx2
 import pytest
 
 import ecross.testing
-from ecross import AsyncClient, Client, InvalidTokenError, MemoryCache, TokenVerifier
+from ecross import AsyncClient, Client, CredentialExpiryWarning, InvalidTokenError, MemoryCache, TokenVerifier
 from ecross.errors import InvalidCredentialsError, RateLimitedError, TransportError
 from ecross.testing import FakeServer, VirtualClock, rate_limited, server_error
 
@@ -204,6 +204,17 @@ class TestCredentials:
         with pytest.raises(InvalidCredentialsError):
             self.ask(server, client_secret=secrets[0])
         assert self.ask(server, client_secret=secrets[1])
+
+    def test_an_old_secret_may_end_by_itself(self, server: FakeServer) -> None:
+        merchant = server.merchant()
+        old = merchant.client_secret
+        new = merchant.rotate_secret(retire_old_in=3600)
+        with pytest.warns(CredentialExpiryWarning):
+            self.ask(server, client_secret=old)
+        server.advance(3601)
+        with pytest.raises(InvalidCredentialsError):
+            self.ask(server, client_secret=old)
+        assert self.ask(server, client_secret=new)
 
     def test_they_may_be_given(self, server: FakeServer) -> None:
         merchant = server.add_merchant("SHOP_1", client_id="shop-1", client_secret="s3cret")

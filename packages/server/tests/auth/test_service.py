@@ -625,7 +625,7 @@ class TestSecrecy:
         issued = service.issue_access_token(credential.client.id, credential.client_secret)
         claims = claims_of(issued.token)
         assert issued == IssuedToken(
-            issued.token, 28800, credential.client.id, "ACME", credential.secret.id, claims["jti"]
+            issued.token, 28800, credential.client.id, "ACME", credential.secret.id, claims["jti"], None
         )
         assert claims["sub"] == credential.client.id
         assert (
@@ -633,7 +633,8 @@ class TestSecrecy:
             == str(issued)
             == (
                 f"IssuedToken(expires_in=28800, client_id='{credential.client.id}', merchant_id='ACME', "
-                f"secret_id='{credential.secret.id}', token_id='{claims['jti']}')"
+                f"secret_id='{credential.secret.id}', token_id='{claims['jti']}', "
+                "secret_ends_at=None)"
             )
         )
 

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx2
@@ -15,9 +17,11 @@ from starlette.testclient import TestClient
 
 from ecross_server.app.assembly import Application
 from ecross_server.audit.rules import Actor, derive_keys
+from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database
 from ecross_server.merchants import service as merchants
-from ecross_server.merchants.rules import new_client_secret
+from ecross_server.merchants.rotation import rotate_credential
+from ecross_server.merchants.rules import Peppers, new_client_secret
 from ecross_server.merchants.service import IssuedCredential
 from ecross_server.settings import Settings
 
@@ -117,6 +121,26 @@ class TestSuccess:
         claims = claims_of(answer["token"])
         assert answer["expiresIn"] == claims["exp"] - claims["iat"] == seconds
         assert (claims["iss"], claims["aud"]) == ("urn:mine", "a")
+
+    def test_who_shows_a_secret_that_ends_learns_when(
+        self, settings: Settings, credential: IssuedCredential, database: Database, peppers: Peppers
+    ) -> None:
+        ends_at = utc_now() + timedelta(hours=1)
+        with database.write() as session:
+            rotated = rotate_credential(
+                session, credential.client.id, peppers=peppers, now=utc_now(), by=BY, retire_old_at=ends_at
+            )
+        with TestClient(Application(settings)) as client:
+            old = client.post("/token", json=body_of(credential))
+            new = client.post("/token", json=body_of(rotated))
+            wrong = client.post("/token", json=body_of(rotated, clientSecret=new_client_secret()))
+        told = old.headers.pop("ecross-credential-expires")
+        assert re.fullmatch(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", told)
+        assert parsedate_to_datetime(told) == ends_at.replace(microsecond=0)
+        assert list(old.headers) == list(new.headers)
+        assert "ecross-credential-expires" not in wrong.headers
+        assert 3590 <= old.json()["expiresIn"] <= 3600 < new.json()["expiresIn"]
+        assert claims_of(old.json()["token"])["exp"] == int(ends_at.timestamp())
 
     def test_two_requests_get_two_tokens(self, client: TestClient, credential: IssuedCredential) -> None:
         tokens = {client.post("/token", json=body_of(credential)).json()["token"] for _ in range(20)}

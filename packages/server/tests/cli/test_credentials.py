@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Cli = Callable[..., Any]
 
 SECRET = re.compile(r"ecs_[0-9A-Za-z]{49}")
-SECRET_KEYS = ["secretId", "label", "status", "createdAt", "expiresAt", "lastUsedAt", "lastUsedAddress"]
+SECRET_KEYS = ["secretId", "label", "status", "createdAt", "expiresAt", "retiresAt", "lastUsedAt", "lastUsedAddress"]
 
 
 @pytest.mark.usefixtures("prepared")
@@ -110,10 +110,10 @@ class TestList:
         ended = cli("credentials", "list")
         header, row = ended.out.splitlines()
         assert header.split() == [
-            "MERCHANT", "CLIENT", "ID", "SECRET", "LABEL", "STATUS", "ISSUED", "EXPIRES", "LAST", "USED",
+            "MERCHANT", "CLIENT", "ID", "SECRET", "LABEL", "STATUS", "ISSUED", "EXPIRES", "RETIRES", "LAST", "USED",
         ]  # fmt: skip
         assert row.split()[:5] == ["ACME", issued.client.id, issued.secret.id, "ERP", "active"]
-        assert row.split()[7:] == ["never", "-"]
+        assert row.split()[7:] == ["never", "-", "-"]
         assert issued.client_secret not in ended.out
 
     def test_without_any_there_is_a_way_on(self, cli: Cli) -> None:

@@ -19,12 +19,14 @@ from ecross_server.merchants.rules import (
     Peppers,
     check_merchant_id,
     check_text,
+    end_of,
+    hour_of,
     is_client_secret,
-    is_live,
     new_client_id,
     new_client_secret,
     new_peppers,
     parse_duration,
+    shown_status,
 )
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -152,20 +154,35 @@ def test_the_longest_duration_still_ends_within_the_calendar() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "expires_at", "expected"),
+    ("status", "expires_in", "retires_in", "expected"),
     [
-        ("active", None, True),
-        ("active", NOW + timedelta(microseconds=1), True),
-        ("active", NOW, False),
-        ("active", NOW - timedelta(days=1), False),
-        ("revoked", None, False),
-        ("revoked", NOW + timedelta(days=1), False),
+        ("active", None, None, "active"),
+        ("active", 1, None, "active"),
+        ("active", 0, None, "expired"),
+        ("active", -86400, None, "expired"),
+        ("active", None, 1, "active"),
+        ("active", None, 0, "retired"),
+        ("active", 1, 0, "retired"),
+        ("active", 0, 1, "expired"),
+        ("active", 0, -1, "retired"),
+        ("active", -1, 0, "expired"),
+        ("retired", None, None, "retired"),
+        ("revoked", 1, None, "revoked"),
+        ("revoked", -1, -1, "revoked"),
     ],
 )
-def test_a_secret_lives_while_active_and_before_its_end(
-    status: str, expires_at: datetime | None, *, expected: bool
+def test_a_secret_ends_at_the_earlier_of_its_dates(
+    status: str, expires_in: int | None, retires_in: int | None, expected: str
 ) -> None:
-    assert is_live(status, expires_at, NOW) is expected
+    expires_at, retires_at = (
+        None if seconds is None else NOW + timedelta(seconds=seconds) for seconds in (expires_in, retires_in)
+    )
+    assert shown_status(status, expires_at, retires_at, NOW) == expected
+    assert end_of(expires_at, retires_at) == min(filter(None, (expires_at, retires_at)), default=None)
+
+
+def test_uses_are_counted_by_the_hour() -> None:
+    assert [hour_of(seconds) for seconds in (0, 3599.9, 3600, 7201)] == [0, 0, 1, 2]
 
 
 def test_new_peppers_are_read_back() -> None:

@@ -42,7 +42,7 @@ def issued(database: Database, peppers: Peppers, **options: Any) -> tuple[Mercha
 def secret_of(credential: IssuedCredential, **others: Any) -> dict[str, Any]:
     return {
         "secretId": credential.secret.id, "label": None, "status": "active", "createdAt": SHOWN, "expiresAt": None,
-        "lastUsedAt": None, "lastUsedAddress": None,
+        "retiresAt": None, "lastUsedAt": None, "lastUsedAddress": None,
     } | others  # fmt: skip
 
 

@@ -32,6 +32,7 @@ from ecross_server.merchants.errors import (
 from ecross_server.merchants.models import Client, Merchant, RegistryRevision, Secret
 from ecross_server.merchants.rules import Peppers, is_client_secret, new_peppers
 from ecross_server.merchants.service import IssuedCredential, RegistryClient, RegistrySecret
+from ecross_server.merchants.uses import note_secret_uses
 
 pytestmark = pytest.mark.measured
 
@@ -639,7 +640,7 @@ class TestLastUses:
 
     def note(self, database: Database, *uses: TokenEvent) -> None:
         with database.write() as session:
-            service.note_secret_uses(session, uses)
+            note_secret_uses(session, uses)
 
     def test_the_newest_use_of_each_secret_is_kept_and_no_registry_reads_again(
         self, database: Database, register: Register
@@ -672,7 +673,7 @@ class TestLastUses:
         self, database: Database, register: Register
     ) -> None:
         issued = [register(f"M{number}") for number in range(4)]
-        recorders = [AuditRecorder(database, keys=BY.keys, subscribers=[service.note_secret_uses]) for _ in range(2)]
+        recorders = [AuditRecorder(database, keys=BY.keys, subscribers=[note_secret_uses]) for _ in range(2)]
         for recorder in recorders:
             recorder.start()
         barrier = threading.Barrier(4)

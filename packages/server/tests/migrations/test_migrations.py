@@ -28,7 +28,10 @@ CHANNEL_TABLES = {
     "channels", "channel_connections", "judgements", "reviews", "listings", "feeds", "stock_positions",
 }  # fmt: skip
 TABLES = (
-    {"merchants", "clients", "secrets", "registry_revision", "jobs"} | CATALOG_TABLES | AUDIT_TABLES | CHANNEL_TABLES
+    {"merchants", "clients", "secrets", "secret_uses", "registry_revision", "jobs"}
+    | CATALOG_TABLES
+    | AUDIT_TABLES
+    | CHANNEL_TABLES
 )
 SHORT, LONG = 0.2, 20.0
 
@@ -113,7 +116,8 @@ def test_the_migrated_schema_is_that_of_the_code(own: Database) -> None:
 
 def test_what_was_registered_before_is_looked_at_by_the_first_version_that_can(own: Database) -> None:
     migrations.upgrade(own)
-    migrations.downgrade(own)
+    while migrations.current_revision(own) != "0004":
+        migrations.downgrade(own)
     with own.write() as session:
         session.execute(
             text("INSERT INTO merchants VALUES ('ACME', 'Acme', 'active', '2026-01-01 00:00:00.000000')"),
@@ -125,6 +129,25 @@ def test_what_was_registered_before_is_looked_at_by_the_first_version_that_can(o
         )  # fmt: skip
         channel = session.execute(text("SELECT id, country, currency, is_open FROM channels")).one()
     assert tuple(channel) == ("ECOM", "BR", "BRL", True)
+
+
+def test_secrets_from_before_rotations_have_no_date_that_retires_them(own: Database) -> None:
+    migrations.upgrade(own)
+    migrations.downgrade(own)
+    at = "'2026-01-01 00:00:00.000000'"
+    digest = "X'00'" if own.is_sqlite else "'x'"
+    with own.write() as session:
+        for row in (
+            f"merchants VALUES ('ACME', 'Acme', 'active', {at})",
+            f"clients VALUES ('c', 'ACME', 'active', 'merchant', 1, 1, {at})",
+            f"secrets (id, client_id, digest, pepper_id, status, created_at) VALUES ('s', 'c', {digest}, '', '', {at})",
+        ):
+            session.execute(text(f"INSERT INTO {row}"))
+    migrations.upgrade(own)
+    with own.read() as session:
+        assert session.execute(text("SELECT id, status, expires_at, retires_at FROM secrets")).all() == [
+            ("s", "", None, None)
+        ]
 
 
 def test_the_check_finds_a_difference(own: Database) -> None:

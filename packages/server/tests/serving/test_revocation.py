@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -13,7 +14,7 @@ import pytest
 from ecross_server.audit.rules import Actor, derive_keys
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database
-from ecross_server.merchants import service
+from ecross_server.merchants import rotation, service
 from ecross_server.merchants.service import IssuedCredential
 
 BY = Actor("operator:test", derive_keys("test", {"test": bytes(32)}))
@@ -96,11 +97,24 @@ def test_registering_disabling_enabling_and_revoking_reach_every_process(
     assert skus_answers(server, seconds_token) == [401] * MANY
 
     live = token_answers(server, second)[0].json()["token"]
+    peppers = service.load_peppers(server.data_dir / "peppers.json")
     with served_database.write() as session:
         service.revoke_client(session, first.client.id, by=BY)
+        new = rotation.rotate_credential(
+            session, second.client.id, peppers=peppers, now=utc_now(), by=BY, overlap=timedelta(hours=1)
+        )
     revoked_at = time.monotonic()
     wait_since(revoked_at, NEW_TOKENS_SECONDS)
     assert statuses(token_answers(server, first)) == [401] * MANY
+    with_old, with_new = token_answers(server, second), token_answers(server, new)
+    assert statuses(with_old + with_new) == [200] * 2 * MANY
+    assert all("ecross-credential-expires" in answer.headers for answer in with_old)
+    assert not any("ecross-credential-expires" in answer.headers for answer in with_new)
+    with served_database.write() as session:
+        rotation.retire_secret(session, second.client.id, second.secret.id, now=utc_now(), by=BY, force=True)
+    wait_since(time.monotonic(), NEW_TOKENS_SECONDS)
+    assert statuses(token_answers(server, second)) == [401] * MANY
+    assert statuses(token_answers(server, new)) == [200] * MANY
     wait_since(revoked_at, LIVE_TOKENS_SECONDS)
     assert skus_answers(server, answers[0].json()["token"]) == [401] * MANY
     assert skus_answers(server, live) == [200] * MANY  # the merchant's other client is none of it

@@ -24,6 +24,8 @@ class Held:
     refresh_monotonic: float
     expiry_wall: float
     expiry_monotonic: float
+    secret_ends_at: float | None = None
+    """By the server's clock: when the secret that this process has opens nothing any more."""
 
     def is_due(self, wall: float, monotonic: float) -> bool:
         """Whether it is time to look for a newer one."""

@@ -24,14 +24,16 @@ class TokenAnswer:
     date: str | None = None
     retry_after: str | None = None
     request_id: str | None = None
+    credential_expires: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A token was issued."""
+    """A token was issued. `secret_ends_at`: from when on, by the server's clock, the secret opens nothing."""
 
     token: str = field(repr=False)
     lifetime_seconds: float
+    secret_ends_at: float | None = None
 
 
 def read_grant(answer: TokenAnswer, *, hidden: Iterable[str], now: float) -> Grant | ApiError:
@@ -54,16 +56,21 @@ def read_grant(answer: TokenAnswer, *, hidden: Iterable[str], now: float) -> Gra
     if not is_sane or not isinstance(token, str) or not isinstance(lifetime, int):
         message = "The token endpoint's answer is not a token: does the base URL lead to an e-CROSS server?"
         return ServerError(answer.status, message, None, answer.request_id)
-    return Grant(token, float(min(lifetime, int(MAX_LIFETIME_SECONDS))))
+    return Grant(token, float(min(lifetime, int(MAX_LIFETIME_SECONDS))), _read_date(answer.credential_expires))
 
 
 def read_skew(answer: TokenAnswer, *, sent_at: float, received_at: float) -> float | None:
     """How far the server's clock is ahead of this machine's, in seconds; `None` if the answer does not tell."""
-    date = read_http_date(answer.date)
-    if date is None or not 0 <= date <= FARTHEST_SECONDS / 2:
+    date = _read_date(answer.date)
+    if date is None:
         return None
     skew = date + 0.5 - (sent_at + received_at) / 2
     return skew if abs(skew) > _SMALLEST_SKEW_SECONDS + abs(received_at - sent_at) / 2 else 0.0
+
+
+def _read_date(told: str | None) -> float | None:
+    date = read_http_date(told)
+    return date if date is not None and 0 <= date <= FARTHEST_SECONDS / 2 else None
 
 
 def _read_refusal(answer: TokenAnswer, *, hidden: Iterable[str], now: float) -> ApiError:

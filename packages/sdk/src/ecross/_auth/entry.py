@@ -55,6 +55,15 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretEnd:
+    """When the secret that the token was given for ends, and its digest: another secret may be in use by now."""
+
+    at: float
+    salt: bytes = field(repr=False)
+    secret_digest: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """All that is kept for one client id at one token endpoint."""
 
@@ -63,6 +72,7 @@ class Entry:
     skew_seconds: float = 0.0
     failures: int = 0
     """Renewals that failed one after the other."""
+    secret_end: SecretEnd | None = None
 
     def without(self, token: str | None) -> "Entry":
         """The entry without this token, if it is this token that it holds."""
@@ -104,6 +114,9 @@ def encode(entry: Entry) -> bytes:
             "salt": refusal.salt.hex(),
             "secretDigest": refusal.secret_digest.hex(),
         }
+    if entry.secret_end is not None:
+        end = entry.secret_end
+        wire["secretEnd"] = {"at": end.at, "salt": end.salt.hex(), "secretDigest": end.secret_digest.hex()}
     return json.dumps(wire, separators=(",", ":")).encode()
 
 
@@ -120,6 +133,7 @@ def decode(data: bytes | None) -> Entry:
             refusal=_decode_refusal(wire.member("refusal")),
             skew_seconds=wire.number("skew"),
             failures=int(wire.number("failures")),
+            secret_end=_decode_secret_end(wire.member("secretEnd")),
         )
     except (StrictJsonError, _UnfitEntryError):
         return Entry()
@@ -170,6 +184,12 @@ def _decode_token(wire: _Fields | None) -> CachedToken | None:
     if not is_in_order or token.expires_at - token.obtained_at > MAX_LIFETIME_SECONDS + 1 or not is_token(token.value):
         raise _UnfitEntryError
     return token
+
+
+def _decode_secret_end(wire: _Fields | None) -> SecretEnd | None:
+    if wire is None:
+        return None
+    return SecretEnd(wire.number("at"), wire.octets("salt"), wire.octets("secretDigest"))
 
 
 def _decode_refusal(wire: _Fields | None) -> Refusal | None:

@@ -9,7 +9,16 @@ from typing import Any, Literal, TypeVar
 
 from ecross._auth.account import Account, Held
 from ecross._auth.answers import Grant, TokenAnswer, read_grant, read_skew
-from ecross._auth.entry import MAX_REFUSAL_SECONDS, CachedToken, Entry, Refusal, decode, digest_secret, encode
+from ecross._auth.entry import (
+    MAX_REFUSAL_SECONDS,
+    CachedToken,
+    Entry,
+    Refusal,
+    SecretEnd,
+    decode,
+    digest_secret,
+    encode,
+)
 from ecross._auth.steps import AskForToken, Pause, ReadEntry, Step, TryLock, Unlock, WriteEntry
 from ecross.errors import (
     ApiError,
@@ -129,7 +138,7 @@ class TokenLife:
         wall, monotonic = self.clocks.wall(), self.clocks.monotonic()
         if wall + entry.skew_seconds < token.obtained_at - _CLOCK_TOLERANCE_SECONDS:
             return None
-        held = _measure(token, entry.skew_seconds, wall, monotonic)
+        held = self._measure(token, entry, wall, monotonic)
         before = account.held
         if before is not None and before.token.value == token.value:
             # A clock that was set back does not make the same token younger.
@@ -143,7 +152,7 @@ class TokenLife:
         """Hold a token that has just been issued, whatever it is: asking again at once would not give a better one."""
         if entry.token is None:
             return None
-        account.held = _measure(entry.token, entry.skew_seconds, self.clocks.wall(), self.clocks.monotonic())
+        account.held = self._measure(entry.token, entry, self.clocks.wall(), self.clocks.monotonic())
         return account.held
 
     def server_time(self, entry: Entry) -> float:
@@ -189,7 +198,11 @@ class TokenLife:
         share = _EARLIEST_REFRESH + (_LATEST_REFRESH - _EARLIEST_REFRESH) * self.clocks.random()
         lifetime = grant.lifetime_seconds
         token = CachedToken(grant.token, obtained_at, obtained_at + lifetime * share, obtained_at + lifetime)
-        return Entry(token=token, skew_seconds=entry.skew_seconds)
+        end = None
+        if grant.secret_ends_at is not None:
+            salt = os.urandom(16)
+            end = SecretEnd(grant.secret_ends_at, salt, self._digest(salt))
+        return Entry(token=token, skew_seconds=entry.skew_seconds, secret_end=end)
 
     def _refused(self, entry: Entry, error: ApiError, now: float) -> Entry:
         kind: Literal["credentials", "rate"]
@@ -207,6 +220,28 @@ class TokenLife:
             error.code, error.request_id, salt, self._digest(salt),
         )  # fmt: skip
         return replace(entry, refusal=refusal)
+
+    def _measure(self, token: CachedToken, entry: Entry, wall: float, monotonic: float) -> Held:
+        lifetime = token.expires_at - token.obtained_at
+        margin = min(_MOST_MARGIN_SECONDS, lifetime * _MARGIN_SHARE)
+        now = wall + entry.skew_seconds
+        left = min(token.expires_at - now, lifetime) - margin
+        until_refresh = min(token.refresh_at - now, lifetime)
+        end = entry.secret_end
+        ends_at = end.at if end is not None and self._digest(end.salt) == end.secret_digest else None
+        return Held(
+            AccessToken(
+                token.value,
+                "Bearer",
+                _local(token.expires_at, entry.skew_seconds),
+                None if ends_at is None else _local(ends_at, entry.skew_seconds),
+            ),
+            refresh_wall=wall + until_refresh,
+            refresh_monotonic=monotonic + until_refresh,
+            expiry_wall=wall + left,
+            expiry_monotonic=monotonic + left,
+            secret_ends_at=ends_at,
+        )
 
     def _digest(self, salt: bytes) -> bytes:
         digest = self._digests.get(salt)
@@ -243,19 +278,8 @@ class TokenLife:
         return is_locked
 
 
-def _measure(token: CachedToken, skew_seconds: float, wall: float, monotonic: float) -> Held:
-    lifetime = token.expires_at - token.obtained_at
-    margin = min(_MOST_MARGIN_SECONDS, lifetime * _MARGIN_SHARE)
-    now = wall + skew_seconds
-    left = min(token.expires_at - now, lifetime) - margin
-    until_refresh = min(token.refresh_at - now, lifetime)
-    return Held(
-        AccessToken(token.value, "Bearer", _EPOCH + timedelta(seconds=token.expires_at - skew_seconds)),
-        refresh_wall=wall + until_refresh,
-        refresh_monotonic=monotonic + until_refresh,
-        expiry_wall=wall + left,
-        expiry_monotonic=monotonic + left,
-    )
+def _local(server_seconds: float, skew_seconds: float) -> datetime:
+    return _EPOCH + timedelta(seconds=server_seconds - skew_seconds)
 
 
 class _Obtaining:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from ecross._auth.account import Account, Flight, Held, find_account
 from ecross._auth.answers import TokenAnswer
 from ecross._auth.life import Flow, TokenLife
+from ecross._auth.secret_end import warn_of_end
 from ecross._auth.steps import AskForToken, Pause, Step
 from ecross._token_cache import TokenCache
 from ecross.errors import EcrossError, TransportError
@@ -172,6 +173,8 @@ class TokenSource(_Source):
             held = self._obtain(rejected, is_forced=is_forced)
         if self._is_time_to_renew(held):
             self._begin_renewal()
+        if held.secret_ends_at is not None:
+            warn_of_end(self._auth_url, self._client_id, held.secret_ends_at, self._wall())
         return held.token
 
     def close(self) -> None:
@@ -289,6 +292,8 @@ class AsyncTokenSource(_Source):
             held = await self._obtain(rejected, is_forced=is_forced)
         if self._is_time_to_renew(held):
             self._begin_renewal()
+        if held.secret_ends_at is not None:
+            warn_of_end(self._auth_url, self._client_id, held.secret_ends_at, self._wall())
         return held.token
 
     async def aclose(self) -> None:

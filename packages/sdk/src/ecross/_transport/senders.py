@@ -163,7 +163,10 @@ class _Sender(Generic[C]):
         headers = response.headers
         told = headers.get("X-Request-Id") or response.request.headers["X-Request-Id"]
         request_id = told if REQUEST_ID.fullmatch(told) and self._client_secret not in told else None
-        return TokenAnswer(response.status_code, body, headers.get("Date"), headers.get("Retry-After"), request_id)
+        return TokenAnswer(
+            response.status_code, body, headers.get("Date"), headers.get("Retry-After"), request_id,
+            headers.get("ECross-Credential-Expires"),
+        )  # fmt: skip
 
     def _token_failure(self, error: Exception) -> TransportError:
         return _read_failure(error, self._token_url, Hidden(self._client_secret)).error

@@ -15,6 +15,7 @@ import httpx2
 import typer
 
 from ecross._auth.api_errors import read_http_date
+from ecross._auth.secret_end import WARNED_BEFORE
 from ecross._configuration import SERVICES, Configuration, Credentials, Endpoints
 from ecross._token_cache import KeyPlace, describe_cache, told_directory
 from ecross.cli.failures import CREDENTIALS, UNREACHABLE, exit_code
@@ -168,7 +169,19 @@ def check_credentials(configuration: Configuration, credentials: Credentials) ->
         detail = redact(str(error))
         failed = Check("credentials", "failed", detail, _advice(error), exit_code(error))
         return [failed, Check("token", "skipped", "none was given")]
-    return [Check("credentials", "ok", f"the server accepts {credentials.client_id}"), check_token(token)]
+    return [check_secret(credentials.client_id, token.credential_expires_at), check_token(token)]
+
+
+def check_secret(client_id: str, ends_at: datetime | None) -> Check:
+    """Until when the server accepts the client secret."""
+    accepts = f"the server accepts {client_id}"
+    if ends_at is None:
+        return Check("credentials", "ok", accepts)
+    left = (ends_at - datetime.now(UTC)).total_seconds()
+    detail = f"{accepts}, but its secret ends at {shown(ends_at)} ({duration(left)})"
+    if left > WARNED_BEFORE.total_seconds():
+        return Check("credentials", "ok", detail)
+    return Check("credentials", "warning", detail, "ask your representative for the new secret, then: ecross login")
 
 
 def check_token(token: AccessToken) -> Check:

@@ -45,6 +45,7 @@ def print_claims(profile: str | None, *, as_json: bool) -> None:
                 "server": configuration.endpoints.auth, "profile": configuration.profile,
                 "clientId": credentials.client_id, "merchantId": claims.get("merchant_id"),
                 "scope": claims.get("scope"), "expiresAt": rfc3339(found.expires_at), "remainingSeconds": left,
+                "credentialExpiresAt": found.credential_expires_at and rfc3339(found.credential_expires_at),
                 "isVerified": False, "claims": claims,
             }
         )  # fmt: skip
@@ -60,6 +61,7 @@ def print_claims(profile: str | None, *, as_json: bool) -> None:
             "issuer": _text(claims.get("iss")),
             "expires": f"{shown(found.expires_at)} (here: {local})",
             "remaining": duration(left),
+            **({} if found.credential_expires_at is None else {"secret ends": shown(found.credential_expires_at)}),
         }
     )
     if claims:

@@ -128,9 +128,13 @@ class Api:
             raise RefusedError(WRONG_CREDENTIALS)
         self._charge(client_id, limits)
         lifetime = self._settings.token_lifetime_seconds
+        told: Fields = []
+        if (ends_at := merchant.end_of(client_secret)) is not None:
+            lifetime = min(lifetime, int(ends_at) - int(self._world.clock()))
+            told.append((b"ecross-credential-expires", formatdate(int(ends_at), usegmt=True).encode()))
         token = merchant.issue_token(lifetime_seconds=lifetime)
         content = {"token": token, "tokenType": "Bearer", "expiresIn": lifetime}
-        return self.finish(request, 200, [*_json_type(), *_no_store(), *limits], json_bytes(content))
+        return self.finish(request, 200, [*_json_type(), *_no_store(), *told, *limits], json_bytes(content))
 
     def _charge(self, client_id: str, limits: Fields) -> None:
         budget = self._settings.tokens_per_minute

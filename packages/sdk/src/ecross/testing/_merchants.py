@@ -47,7 +47,7 @@ class Merchant:
         self.client_id = client_id or f"{merchant_id.lower()}-{_random_text(13, BASE32)}"
         self.client_secret = client_secret or _new_secret()
         """The newest secret."""
-        self._secrets = [self.client_secret]
+        self._secrets: dict[str, float | None] = {self.client_secret: None}  # with their ends
         self._world = world
         self._agenda = Agenda()
         self._catalog = Catalog(merchant_id, self._agenda)
@@ -81,14 +81,18 @@ class Merchant:
         with self._world.lock:
             self._epoch += 1
 
-    def rotate_secret(self, *, keep_old: bool = False) -> str:
-        """The new secret. The old one and the tokens it was given end, unless it is to be kept beside the new one."""
+    def rotate_secret(self, *, keep_old: bool = False, retire_old_in: float | None = None) -> str:
+        """The new secret. The old one and the tokens it was given end, unless it is to be kept beside the new one.
+
+        With `retire_old_in` it is kept for so many seconds by the server's clock; who uses it is told when it ends.
+        """
         with self._world.lock:
-            self.client_secret = _new_secret()
-            if keep_old:
-                self._secrets = [*self._secrets[-1:], self.client_secret]
+            old, self.client_secret = self.client_secret, _new_secret()
+            if keep_old or retire_old_in is not None:
+                ends_at = None if retire_old_in is None else self._world.clock() + retire_old_in
+                self._secrets = {old: ends_at, self.client_secret: None}
             else:
-                self._secrets = [self.client_secret]
+                self._secrets = {self.client_secret: None}
                 self._epoch += 1
             return self.client_secret
 
@@ -207,7 +211,15 @@ class Merchant:
     def knows(self, client_secret: str) -> bool:
         """Whether the secret opens anything at this moment."""
         presented = client_secret.encode()
-        return self._is_enabled and any(hmac.compare_digest(presented, each.encode()) for each in self._secrets)
+        now = self._world.clock()
+        return self._is_enabled and any(
+            hmac.compare_digest(presented, each.encode()) and (ends_at is None or int(now) < int(ends_at))
+            for each, ends_at in self._secrets.items()
+        )
+
+    def end_of(self, client_secret: str) -> float | None:
+        """When a secret that it knows ends."""
+        return self._secrets[client_secret]
 
     def honors(self, epoch: int) -> bool:
         """Whether tokens of this epoch are still good."""

@@ -31,7 +31,7 @@ from ecross_server.kit import logs
 from ecross_server.kit.clock import to_milliseconds
 from ecross_server.kit.database import Database
 from ecross_server.merchants.rules import Peppers
-from ecross_server.merchants.service import note_secret_uses
+from ecross_server.merchants.uses import UseMeter
 from ecross_server.settings import Settings
 from ecross_server.web.addresses import CallerAddresses
 from ecross_server.web.answers import http_error_response, install_error_answers
@@ -190,7 +190,7 @@ def make_recorder(
         keys=audit_keys(peppers),
         witness_file=settings.audit_witness_file,
         retention_days=settings.audit_retention_days,
-        subscribers=[note_secret_uses],
+        subscribers=[UseMeter().note],
         clock=clock,
     )
 

@@ -154,6 +154,12 @@ HEADERS: Final[dict[str, dict[str, Any]]] = {
         "schema": {"type": "string"},
         "example": '"address";r=299;t=1, "client";r=59;t=1',
     },
+    "CredentialExpires": {
+        "description": "From when on the secret that was used opens nothing: it is being replaced, or was issued "
+        "for a time. Absent where no end is set.",
+        "schema": {"type": "string"},
+        "example": "Tue, 01 Dec 2026 00:00:00 GMT",
+    },
     "Allow": {"description": "The methods that the path knows.", "schema": {"type": "string"}, "example": "POST"},
 }
 
@@ -167,6 +173,7 @@ RATE_LIMITS: Final = {
     "RateLimit-Policy": _reference("headers", "RateLimitPolicy"),
     "RateLimit": _reference("headers", "RateLimit"),
 }
+CREDENTIAL_EXPIRES: Final = {"ECross-Credential-Expires": _reference("headers", "CredentialExpires")}
 WWW_AUTHENTICATE: Final = {"WWW-Authenticate": _reference("headers", "Challenge")}
 
 
@@ -303,7 +310,7 @@ def _token_operation() -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "The token.",
-                "headers": RATE_LIMITS,
+                "headers": CREDENTIAL_EXPIRES | RATE_LIMITS,
                 "content": content(TokenResponse, RESPONSE_EXAMPLE),
             },
             "400": refusal("The body has a fault; the message names the field.", "clientId is required."),

@@ -51,6 +51,9 @@ CALLER_KEY: Final = "ecross.caller"
 
 CONTENT_TYPE: Final = (b"content-type", b"application/json")
 NO_STORE: Final = (b"cache-control", b"no-store")
+CREDENTIAL_EXPIRES: Final = b"ecross-credential-expires"
+"""When the secret that was shown ends, if that is set: nobody else's business, so it comes with a token alone."""
+
 BARE_CHALLENGE: Final = (b"www-authenticate", CHALLENGE.encode())
 
 Headers = list[tuple[bytes, bytes]]
@@ -162,7 +165,9 @@ class TokenEndpoint:
 
     def _issue(self, checked: CheckedClient) -> _Answer:
         issued = self._service.sign(checked)
-        return _Answer(200, "issued", schemas.token_answer(issued.token, issued.expires_in), issued=issued)
+        ends_at = issued.secret_ends_at
+        headers = () if ends_at is None else ((CREDENTIAL_EXPIRES, schemas.http_date(int(ends_at))),)
+        return _Answer(200, "issued", schemas.token_answer(issued.token, issued.expires_in), headers, issued=issued)
 
     async def _charge(
         self, context: RequestContext, policy: Policy | None, key: str, quotas: list[bytes] | None = None

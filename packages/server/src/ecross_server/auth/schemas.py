@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from datetime import datetime
+from email.utils import formatdate
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
@@ -106,6 +107,12 @@ def parse_token_request(body: bytes) -> tuple[str, str]:
 def token_answer(token: str, expires_in: int) -> bytes:
     """The body of a good answer. A token is base64url and dots, so nothing in it needs escaping."""
     return b'{"token":"%b","tokenType":"Bearer","expiresIn":%d}' % (token.encode(), expires_in)
+
+
+@functools.lru_cache(maxsize=1024)  # one a secret that is to end, and no more work for its tokens than for others
+def http_date(seconds: int) -> bytes:
+    """An instant in seconds since the epoch as RFC 9110 section 5.6.7 has it: `Sun, 06 Nov 1994 08:49:37 GMT`."""
+    return formatdate(seconds, usegmt=True).encode()
 
 
 @functools.lru_cache(maxsize=128)  # few messages make up nearly all, and a refusal must not cost more than a token

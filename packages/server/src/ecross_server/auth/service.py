@@ -68,11 +68,15 @@ class CheckedClient(NamedTuple):
     secret_id: str
     issued_at: int
     expires_at: int
+    secret_ends_at: float | None
 
 
 @dataclass(slots=True)
 class IssuedToken:
-    """An access token and its remaining life in seconds; and whom it was given to, for what, under which id (`jti`)."""
+    """An access token and its remaining life in seconds; and whom it was given to, for what, under which id (`jti`).
+
+    `secret_ends_at`, in seconds since the epoch: when the secret that was shown opens nothing any more, if that is set.
+    """
 
     token: str = field(repr=False)
     expires_in: int
@@ -80,6 +84,7 @@ class IssuedToken:
     merchant_id: str
     secret_id: str
     token_id: str
+    secret_ends_at: float | None
 
 
 class AuthService:
@@ -163,7 +168,7 @@ class AuthService:
 
     def sign(self, checked: CheckedClient) -> IssuedToken:
         """The access token that was found to be due."""
-        client, secret_id, issued_at, expires_at = checked
+        client, secret_id, issued_at, expires_at, secret_ends_at = checked
         token_id = random_hex()
         token = self._keys.content.sign(
             client_id=client.client_id,
@@ -174,7 +179,9 @@ class AuthService:
             issued_at=issued_at,
             expires_at=expires_at,
         )
-        return IssuedToken(token, expires_at - issued_at, client.client_id, client.merchant_id, secret_id, token_id)
+        return IssuedToken(
+            token, expires_at - issued_at, client.client_id, client.merchant_id, secret_id, token_id, secret_ends_at
+        )
 
     def authenticate(self, token: str) -> Caller:
         """The caller that a bearer token stands for.
@@ -241,7 +248,7 @@ class AuthService:
             self._pepper_changes[found.secret_id] = PepperChange(
                 found.secret_id, Digest(found.digest, found.pepper_id), Digest(evidence, peppers.current)
             )
-        return CheckedClient(client, found.secret_id, issued_at, int(expires_at))
+        return CheckedClient(client, found.secret_id, issued_at, int(expires_at), found.ends_at)
 
     def start(self) -> None:
         """Read the registry, then keep it, the signing keys and the peppers up to date in threads of their own.

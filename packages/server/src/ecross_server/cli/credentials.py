@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -10,19 +12,33 @@ from ecross_server.cli.acting import acting
 from ecross_server.cli.merchants import SHOWN_ONCE
 from ecross_server.cli.output import AsJson, print_facts, print_model, print_table, say, shown
 from ecross_server.cli.setup import opened_database
-from ecross_server.kit.clock import utc_now
-from ecross_server.merchants import service
+from ecross_server.kit.clock import parse_instant, utc_now
+from ecross_server.kit.errors import Fault, InvalidInputError
+from ecross_server.merchants import rotation, service
 from ecross_server.merchants.rules import parse_duration
-from ecross_server.merchants.schemas import ClientOut, CredentialListOut, IssuedCredentialOut
+from ecross_server.merchants.schemas import (
+    ClientOut,
+    CredentialListOut,
+    IssuedCredentialOut,
+    LeakReceiptOut,
+    MeterOut,
+    RetirementOut,
+    RotatedCredentialOut,
+    SecretUsesOut,
+)
+from ecross_server.merchants.uses import read_meter
 
-app = typer.Typer(no_args_is_help=True, help="Issue, list and revoke a merchant's credentials.")
+app = typer.Typer(no_args_is_help=True, help="Issue, list, rotate and revoke a merchant's credentials.")
+
+ClientId = Annotated[str, typer.Argument(metavar="CLIENT_ID", help="As `credentials list` shows it.")]
+Label = Annotated[str | None, typer.Option(help="What it is for, such as 'ERP'.")]
 
 
 @app.command()
 def issue(
     merchant_id: Annotated[str, typer.Argument(metavar="ID", help="The merchant's id, such as ACME.")],
     *,
-    label: Annotated[str | None, typer.Option(help="What it is for, such as 'ERP'.")] = None,
+    label: Label = None,
     expires_in: Annotated[str | None, typer.Option(help="How long it lasts: 12h, 90d. Without it: for good.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -65,13 +81,14 @@ def list_(
     rows = [
         (
             client.merchant_id, client.client_id, secret.secret_id, secret.label, secret.status,
-            shown(secret.created_at), shown(secret.expires_at) or "never", shown(secret.last_used_at),
+            shown(secret.created_at), shown(secret.expires_at) or "never", shown(secret.retires_at),
+            shown(secret.last_used_at),
         )
         for client in clients
         for secret in client.secrets
     ]  # fmt: skip
     print_table(
-        ("MERCHANT", "CLIENT ID", "SECRET", "LABEL", "STATUS", "ISSUED", "EXPIRES", "LAST USED"),
+        ("MERCHANT", "CLIENT ID", "SECRET", "LABEL", "STATUS", "ISSUED", "EXPIRES", "RETIRES", "LAST USED"),
         rows,
         empty="No credentials. Issue some: ecross-server credentials issue ACME",
     )
@@ -79,7 +96,7 @@ def list_(
 
 @app.command()
 def revoke(
-    client_id: Annotated[str, typer.Argument(metavar="CLIENT_ID", help="As `credentials list` shows it.")],
+    client_id: ClientId,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -90,3 +107,171 @@ def revoke(
         print_model(out)
     else:
         say(f"Revoked {out.client_id}. Its tokens stop working within 5 seconds.")
+
+
+@app.command()
+def rotate(
+    client_id: ClientId,
+    *,
+    label: Label = None,
+    overlap: Annotated[str | None, typer.Option(help="How long the old secret goes on working: 24h, 7d.")] = None,
+    retire_old_at: Annotated[
+        str | None, typer.Option(help="When the old secret ends, such as 2026-12-01T00:00:00Z.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a second secret beside the old one, which works until it is retired."""
+    if overlap is not None and retire_old_at is not None:
+        message = "cannot stand beside --retire-old-at"
+        raise InvalidInputError(f"overlap {message}", (Fault("overlap", message),))
+    lasts = None if overlap is None else parse_duration("overlap", overlap)
+    ends_at = None if retire_old_at is None else _instant("retire-old-at", retire_old_at)
+    with opened_database() as (database, settings):
+        peppers = service.load_peppers(settings.peppers_file)
+        with acting(database, settings) as (session, by):
+            rotated = rotation.rotate_credential(
+                session, client_id, peppers=peppers, now=utc_now(), by=by, label=label, overlap=lasts,
+                retire_old_at=ends_at,
+            )  # fmt: skip
+            out = RotatedCredentialOut.of_rotation(rotated)
+    if as_json:
+        print_model(out)
+        return
+    say(f"Made another secret of {out.client_id}.")
+    say()
+    print_facts({
+        "clientId": out.client_id,
+        "clientSecret": out.client_secret,
+        "secretId": out.secret_id,
+        "label": out.label,
+        "old secret": out.old_secret_id,
+        "old one ends": shown(out.old_retires_at) or (out.old_secret_id and "when it is retired"),
+    })  # fmt: skip
+    say()
+    say(SHOWN_ONCE)
+    if out.old_secret_id is not None:
+        say(f"See who still uses the old one: ecross-server credentials meter {out.client_id}")
+        say(f"End the old one: ecross-server credentials retire {out.client_id} {out.old_secret_id}")
+
+
+@app.command("cancel-rotation")
+def cancel_rotation(
+    client_id: ClientId,
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Also if the new secret was used.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """End the newer of two secrets; the older one works on, and no date ends it."""
+    with opened_database() as (database, settings), acting(database, settings) as (session, by):
+        now = utc_now()
+        out = ClientOut.of(rotation.cancel_rotation(session, client_id, now=now, by=by, force=force), now)
+    if as_json:
+        print_model(out)
+    else:
+        say(f"Cancelled the rotation of {out.client_id}: its older secret alone is live.")
+
+
+@app.command()
+def meter(client_id: ClientId, *, as_json: AsJson = False) -> None:
+    """Show how much each secret is used: tokens in the last hour, day and week."""
+    now = utc_now()
+    with opened_database() as (database, _), database.read() as session:
+        client, uses = read_meter(session, client_id, now=now)
+        out = MeterOut.of(client, uses, now)
+    if as_json:
+        print_model(out)
+    else:
+        _print_meter(out.secrets)
+
+
+@app.command()
+def retire(
+    client_id: ClientId,
+    secret_id: Annotated[str, typer.Argument(metavar="SECRET_ID", help="Its id, such as sec_..., not the secret.")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell whether somebody would notice.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also if it was used in the last day.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """End one of a client's secrets: no new tokens for it within 2 seconds."""
+    now = utc_now()
+    if dry_run:
+        with opened_database() as (database, _), database.read() as session:
+            plan = RetirementOut.of_plan(rotation.plan_retirement(session, client_id, secret_id, now=now), now)
+        if as_json:
+            print_model(plan)
+            return
+        _print_meter(plan.meter)
+        say()
+        for reason in plan.reasons:
+            say(reason.message)
+        say("Somebody would be locked out." if plan.would_break else "Nobody would notice.")
+        return
+    with opened_database() as (database, settings), acting(database, settings) as (session, by):
+        out = ClientOut.of(rotation.retire_secret(session, client_id, secret_id, now=now, by=by, force=force), now)
+    if as_json:
+        print_model(out)
+    else:
+        say(f"Retired {secret_id}. It gets no token from within 2 seconds on; those it got live on until they expire.")
+
+
+@app.command()
+def leaked(
+    client_id: ClientId,
+    secret_id: Annotated[
+        str | None, typer.Argument(metavar="[SECRET_ID]", help="Only this one, by its id. Without it: all.")
+    ] = None,
+    *,
+    label: Label = None,
+    as_json: AsJson = False,
+) -> None:
+    """A secret is in wrong hands: make a new one, end the old, and every token, within 5 seconds."""
+    with opened_database() as (database, settings):
+        peppers = service.load_peppers(settings.peppers_file)
+        with acting(database, settings) as (session, by):
+            out = LeakReceiptOut.of_receipt(
+                rotation.replace_leaked(
+                    session, client_id, secret_id, peppers=peppers, now=utc_now(), by=by, label=label
+                )
+            )
+    if as_json:
+        print_model(out)
+        return
+    say(f"Ended at {shown(out.ended_at)}: {', '.join(each.secret_id for each in out.ended) or 'no secret was live'}.")
+    say(f"Every token of {out.client_id} is dead by {shown(out.tokens_dead_by)}.")
+    say()
+    print_facts({
+        "clientId": out.client_id,
+        "clientSecret": out.client_secret,
+        "secretId": out.secret_id,
+        "label": out.label,
+    })  # fmt: skip
+    say()
+    say(SHOWN_ONCE)
+    say("Next:")
+    say("1. Hand the new secret over; until then the merchant's systems get 401.")
+    say("2. See what was done with the old one:")
+    say(f"   ecross-server audit list --client {out.client_id}")
+    say("3. Remove it where it leaked, and look for it elsewhere:")
+    say("   git log -p --all | ecross-server secrets check")
+
+
+def _instant(name: str, text: str) -> datetime:
+    try:
+        return parse_instant(text)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{name} {error.message}", (Fault(name, error.message),)) from None
+
+
+def _print_meter(secrets: Iterable[SecretUsesOut]) -> None:
+    print_table(
+        ("SECRET", "LABEL", "STATUS", "RETIRES", "HOUR", "DAY", "WEEK", "LAST USED", "FROM"),
+        [
+            (
+                each.secret_id, each.label, each.status, shown(each.retires_at), str(each.last_hour),
+                str(each.last_day), str(each.last_week), shown(each.last_used_at), each.last_used_address,
+            )
+            for each in secrets
+        ],
+        empty="",
+    )  # fmt: skip

@@ -50,14 +50,28 @@ class Secret(Base):
     label: Mapped[str | None] = mapped_column(Text)
     digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
     pepper_id: Mapped[str] = mapped_column(String(32))
-    # active, revoked; expired once nothing could open with it again, else one that has run out stays active
+    # active, retired, revoked; expired once nothing could open with it again, else one that has run out stays active
     status: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    retires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # as planned; it ends at the earlier of the two
     last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     last_used_address: Mapped[str | None] = mapped_column(String(64))
 
     client: Mapped[Client] = relationship(back_populates="secrets")
+
+
+class SecretUse(Base):
+    """So many tokens were given for a secret in an hour, which is told by its number since 1970.
+
+    Kept for a week; the secret's row says when the last was.
+    """
+
+    __tablename__ = "secret_uses"
+
+    secret_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    hour: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+    tokens: Mapped[int] = mapped_column(BigInteger)
 
 
 class RegistryRevision(Base):

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Case, ColumnElement, bindparam, case, func, or_, select, update
+from sqlalchemy import Case, ColumnElement, and_, bindparam, case, delete, func, or_, select, text, update
 from sqlalchemy.orm import Session, selectinload
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from ecross_server.kit.database import UtcDateTime
 from ecross_server.merchants.errors import ClientNotFoundError, MerchantNotFoundError
-from ecross_server.merchants.models import Client, Merchant, RegistryRevision, Secret
+from ecross_server.merchants.models import Client, Merchant, RegistryRevision, Secret, SecretUse
 
 BATCH: Final = 500
 """So many ids in a statement: databases take no endless lists."""
@@ -38,6 +38,7 @@ class RegistryRow(NamedTuple):
     pepper_id: str | None
     secret_status: str | None
     expires_at: datetime | None
+    retires_at: datetime | None
     secret_id: str | None
 
 
@@ -48,6 +49,10 @@ LAST_USE: Final = (
         or_(Secret.last_used_at.is_(None), Secret.last_used_at < bindparam("at", type_=UtcDateTime)),
     )
     .values(last_used_at=bindparam("at", type_=UtcDateTime), last_used_address=bindparam("address"))
+)
+HOURLY_USE: Final = text(
+    "INSERT INTO secret_uses (secret_id, hour, tokens) VALUES (:secret, :hour, :tokens) "
+    "ON CONFLICT (secret_id, hour) DO UPDATE SET tokens = secret_uses.tokens + excluded.tokens"
 )
 
 
@@ -95,9 +100,8 @@ def list_clients(session: Session, merchant_id: str | None) -> Sequence[Client]:
 
 def count_live_secrets(session: Session, now: datetime) -> dict[str, int]:
     """So many live secrets are kept under each pepper; also none, where all have run out that were not ended."""
-    is_live = or_(Secret.expires_at.is_(None), Secret.expires_at > now)
     rows = session.execute(
-        select(Secret.pepper_id, func.sum(case((is_live, 1), else_=0)))
+        select(Secret.pepper_id, func.sum(case((_has_not_run_out(now), 1), else_=0)))
         .where(Secret.status == "active")
         .group_by(Secret.pepper_id)
         .order_by(Secret.pepper_id)
@@ -108,7 +112,7 @@ def count_live_secrets(session: Session, now: datetime) -> dict[str, int]:
 def end_secrets(session: Session, pepper_id: str, *, now: datetime, revision: int) -> None:
     """End every secret under the pepper, each as what it is: run out, or taken away."""
     is_active = (Secret.pepper_id == pepper_id, Secret.status == "active")
-    status = case((Secret.expires_at <= now, "expired"), else_="revoked")
+    status = case((Secret.retires_at <= now, "retired"), (Secret.expires_at <= now, "expired"), else_="revoked")
     _stamp(session, session.scalars(_change_secrets(*is_active, status=status)).all(), revision)
 
 
@@ -163,6 +167,45 @@ def set_last_uses(session: Session, uses: Sequence[Mapping[str, Any]]) -> None:
         session.connection().execute(LAST_USE, uses)
 
 
+def add_hourly_uses(session: Session, uses: Sequence[Mapping[str, Any]]) -> None:
+    """Add so many `tokens` to what each `secret` was used for in the `hour`."""
+    if uses:
+        session.connection().execute(HOURLY_USE, uses)
+
+
+def remove_hourly_uses(session: Session, before: int) -> None:
+    """Forget the uses of all earlier hours."""
+    session.execute(delete(SecretUse).where(SecretUse.hour < before).execution_options(synchronize_session=False))
+
+
+def sum_hourly_uses(session: Session, secret_ids: Sequence[str], since: Sequence[int]) -> dict[str, list[int]]:
+    """So many tokens each of the secrets was used for since each of the hours; a secret without uses is left out."""
+    sums = [func.sum(case((SecretUse.hour >= hour, SecretUse.tokens), else_=0)) for hour in since]
+    rows = session.execute(
+        select(SecretUse.secret_id, *sums).where(SecretUse.secret_id.in_(secret_ids)).group_by(SecretUse.secret_id)
+    )
+    return {secret_id: [int(count) for count in counts] for secret_id, *counts in rows}
+
+
+def find_secrets(session: Session, digests: Sequence[bytes]) -> Iterator[tuple[Secret, Client, Merchant]]:
+    """The secrets that are kept under these digests, alive or not, each with its client and merchant."""
+    for start in range(0, len(digests), BATCH):
+        rows = session.execute(
+            select(Secret, Client, Merchant)
+            .join(Client, Client.id == Secret.client_id)
+            .join(Merchant, Merchant.id == Client.merchant_id)
+            .where(Secret.digest.in_(digests[start : start + BATCH]))
+        )
+        yield from map(tuple, rows)
+
+
+def _has_not_run_out(now: datetime) -> ColumnElement[bool]:
+    return and_(
+        or_(Secret.expires_at.is_(None), Secret.expires_at > now),
+        or_(Secret.retires_at.is_(None), Secret.retires_at > now),
+    )
+
+
 def get_revision(session: Session) -> int:
     return session.execute(select(RegistryRevision.value)).scalar_one()
 
@@ -175,7 +218,7 @@ def stream_registry_rows(session: Session, since: int) -> Iterator[RegistryRow]:
     rows = session.execute(
         select(
             Client.id, Client.merchant_id, Merchant.status, Client.status, Client.scope, Client.epoch,
-            Secret.digest, Secret.pepper_id, Secret.status, Secret.expires_at, Secret.id,
+            Secret.digest, Secret.pepper_id, Secret.status, Secret.expires_at, Secret.retires_at, Secret.id,
         )
         .join(Merchant, Merchant.id == Client.merchant_id)
         .outerjoin(Secret, Secret.client_id == Client.id)

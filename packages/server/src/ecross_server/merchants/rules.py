@@ -23,6 +23,9 @@ from ecross_server.kit.keyed_hash import KeyedHash
 MERCHANT_ID: Final = re.compile(r"[A-Z0-9_]{2,32}")
 CLIENT_ID: Final = re.compile(r"[a-z0-9_]{2,32}-[a-z2-7]{13}")
 CLIENT_SECRET: Final = re.compile(r"ecs_[0-9A-Za-z]{49}")
+SECRET_BYTES: Final = 53
+SECRET_IN_BYTES: Final = re.compile(CLIENT_SECRET.pattern.encode())
+"""The same in the midst of anything. Where one begins, no other can: in it there is but one `_`."""
 
 RANDOM_CHARACTERS: Final = 43
 """So many base62 characters carry 256 bits."""
@@ -147,9 +150,22 @@ def parse_duration(path: str, text: str) -> timedelta:
     raise _invalid(path, "must be a whole number with m, h, d or w, such as 12h or 90d, and at most 36500d")
 
 
-def is_live(status: str, expires_at: datetime | None, now: datetime) -> bool:
-    """Whether a secret opens anything at this moment."""
-    return status == "active" and (expires_at is None or now < expires_at)
+def end_of(expires_at: datetime | None, retires_at: datetime | None) -> datetime | None:
+    """When a secret ends by itself: the earlier of its two dates."""
+    return min((each for each in (expires_at, retires_at) if each is not None), default=None)
+
+
+def shown_status(status: str, expires_at: datetime | None, retires_at: datetime | None, now: datetime) -> str:
+    """What a secret is at this moment: `active`, if it opens anything, else why not."""
+    end = end_of(expires_at, retires_at)
+    if status != "active" or end is None or now < end:
+        return status
+    return "retired" if end == retires_at else "expired"
+
+
+def hour_of(seconds: float) -> int:
+    """The hour in which a use at this instant is counted: its number since 1970, as the instant is in seconds."""
+    return int(seconds // 3600)
 
 
 def _invalid(path: str, message: str) -> InvalidInputError:

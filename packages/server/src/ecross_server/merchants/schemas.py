@@ -10,8 +10,10 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer
 from pydantic.alias_generators import to_camel
 
 from ecross_server.kit.clock import rfc3339
-from ecross_server.merchants.rules import is_live
+from ecross_server.merchants.rotation import LeakReceipt, Retirement, RotatedCredential
+from ecross_server.merchants.rules import shown_status
 from ecross_server.merchants.service import Client, IssuedCredential, Merchant, PepperUse, Secret
+from ecross_server.merchants.uses import SecretUses
 
 Instant = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
 
@@ -28,19 +30,20 @@ class SecretOut(_Wire):
     status: str
     created_at: Instant
     expires_at: Instant | None
+    retires_at: Instant | None
     last_used_at: Instant | None
     last_used_address: str | None
 
     @classmethod
     def of(cls, secret: Secret, now: datetime) -> SecretOut:
-        """The wire form; a secret that has run out is shown as `expired`."""
-        has_expired = secret.status == "active" and not is_live(secret.status, secret.expires_at, now)
+        """The wire form; a secret that has run out is shown as `expired` or `retired`."""
         return cls(
             secret_id=secret.id,
             label=secret.label,
-            status="expired" if has_expired else secret.status,
+            status=shown_status(secret.status, secret.expires_at, secret.retires_at, now),
             created_at=secret.created_at,
             expires_at=secret.expires_at,
+            retires_at=secret.retires_at,
             last_used_at=secret.last_used_at,
             last_used_address=secret.last_used_address,
         )
@@ -136,6 +139,113 @@ class IssuedCredentialOut(_Wire):
             label=issued.secret.label,
             created_at=issued.secret.created_at,
             expires_at=issued.secret.expires_at,
+        )
+
+
+class RotatedCredentialOut(IssuedCredentialOut):
+    """A second secret, which is shown this once, and when the one before it ends."""
+
+    old_secret_id: str | None
+    old_retires_at: Instant | None
+
+    @classmethod
+    def of_rotation(cls, rotated: RotatedCredential) -> RotatedCredentialOut:
+        """The wire form."""
+        old = rotated.old
+        return cls(
+            **IssuedCredentialOut.of(rotated).model_dump(mode="python"),
+            old_secret_id=None if old is None else old.id,
+            old_retires_at=None if old is None else old.retires_at,
+        )
+
+
+class EndedSecretOut(_Wire):
+    """A secret that was ended because it leaked."""
+
+    secret_id: str
+    label: str | None
+    last_used_at: Instant | None
+    last_used_address: str | None
+
+
+class LeakReceiptOut(IssuedCredentialOut):
+    """The new secret, which is shown this once, and what was ended for it."""
+
+    ended: list[EndedSecretOut]
+    ended_at: Instant
+    tokens_dead_by: Instant
+
+    @classmethod
+    def of_receipt(cls, receipt: LeakReceipt) -> LeakReceiptOut:
+        """The wire form."""
+        return cls(
+            **IssuedCredentialOut.of(receipt).model_dump(mode="python"),
+            ended=[
+                EndedSecretOut(
+                    secret_id=secret.id, label=secret.label,
+                    last_used_at=secret.last_used_at, last_used_address=secret.last_used_address,
+                )
+                for secret in receipt.ended
+            ],
+            ended_at=receipt.ended_at,
+            tokens_dead_by=receipt.tokens_dead_by,
+        )  # fmt: skip
+
+
+class SecretUsesOut(SecretOut):
+    """A secret's life, and how many tokens were given for it."""
+
+    last_hour: int
+    last_day: int
+    last_week: int
+
+    @classmethod
+    def of_uses(cls, uses: SecretUses, now: datetime) -> SecretUsesOut:
+        """The wire form."""
+        return cls(
+            **SecretOut.of(uses.secret, now).model_dump(mode="python"),
+            last_hour=uses.last_hour,
+            last_day=uses.last_day,
+            last_week=uses.last_week,
+        )
+
+
+class MeterOut(_Wire):
+    """How much each secret of a client is used."""
+
+    client_id: str
+    merchant_id: str
+    secrets: list[SecretUsesOut]
+
+    @classmethod
+    def of(cls, client: Client, meter: Sequence[SecretUses], now: datetime) -> MeterOut:
+        """The wire form."""
+        secrets = [SecretUsesOut.of_uses(uses, now) for uses in meter]
+        return cls(client_id=client.id, merchant_id=client.merchant_id, secrets=secrets)
+
+
+class ObstacleOut(_Wire):
+    """Why somebody would be locked out."""
+
+    code: str
+    message: str
+
+
+class RetirementOut(ClientOut):
+    """What would come of retiring a secret."""
+
+    would_break: bool
+    reasons: list[ObstacleOut]
+    meter: list[SecretUsesOut]
+
+    @classmethod
+    def of_plan(cls, plan: Retirement, now: datetime) -> RetirementOut:
+        """The wire form."""
+        return cls(
+            **ClientOut.of(plan.client, now).model_dump(mode="python"),
+            would_break=bool(plan.obstacles),
+            reasons=[ObstacleOut(code=each.code, message=each.message) for each in plan.obstacles],
+            meter=[SecretUsesOut.of_uses(uses, now) for uses in plan.meter],
         )
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from ecross_server.audit.rules import Actor, TokenEvent
+from ecross_server.audit.rules import Actor
 from ecross_server.audit.service import record_act
 from ecross_server.kit.clock import rfc3339
 from ecross_server.kit.database import Database
@@ -55,11 +55,11 @@ class IssuedCredential:
 
 
 class RegistrySecret(NamedTuple):
-    """All that the token path needs of one active secret. It expires at seconds since the epoch, or never."""
+    """All that the token path needs of one active secret. It ends at seconds since the epoch, or never."""
 
     digest: bytes
     pepper_id: str
-    expires_at: float | None
+    ends_at: float | None
     secret_id: str
 
     def __repr__(self) -> str:
@@ -98,6 +98,14 @@ class PepperUse:
     created_at: datetime | None
     secrets: int
     starts_at: datetime | None
+
+
+class RecognizedSecret(NamedTuple):
+    """Whose a secret is that was found somewhere, and whether it opens anything at this moment."""
+
+    client_id: str
+    secret_id: str
+    is_live: bool
 
 
 class RegistryPosition(NamedTuple):
@@ -318,7 +326,6 @@ def issue_credential(
     merchant = repository.get_merchant(session, merchant_id)
     if merchant.status == "disabled":
         raise MerchantDisabledError(merchant_id)
-    client_secret = rules.new_client_secret()
     client = Client(
         id=rules.new_client_id(merchant_id),
         merchant_id=merchant_id,
@@ -328,6 +335,26 @@ def issue_credential(
         revision=revision,
         created_at=now,
     )
+    session.add(client)
+    issued = add_secret(session, client, peppers=peppers, now=now, label=label, expires_in=expires_in)
+    record_act(
+        session, actor=by, action="credentials.issue", merchant_id=merchant_id, client_id=client.id,
+        secret_id=issued.secret.id, now=now, **({} if label is None else {"label": label}),
+    )  # fmt: skip
+    return issued
+
+
+def add_secret(
+    session: Session,
+    client: Client,
+    *,
+    peppers: Peppers,
+    now: datetime,
+    label: str | None = None,
+    expires_in: timedelta | None = None,
+) -> IssuedCredential:
+    """A fresh secret of the client: a part of the acts that give one, which record it and stamp the client."""
+    client_secret = rules.new_client_secret()
     secret = Secret(
         id=f"sec_{random_text(13, BASE32)}",
         client_id=client.id,
@@ -339,13 +366,7 @@ def issue_credential(
         expires_at=None if expires_in is None else now + expires_in,
     )
     client.secrets.append(secret)
-    session.add(client)
     session.flush()
-    told = {} if label is None else {"label": label}
-    record_act(
-        session, actor=by, action="credentials.issue", merchant_id=merchant_id, client_id=client.id,
-        secret_id=secret.id, now=now, **told,
-    )  # fmt: skip
     return IssuedCredential(client, secret, client_secret)
 
 
@@ -383,28 +404,29 @@ def revoke_client(session: Session, client_id: str, *, by: Actor) -> Client:
     return client
 
 
+def recognize_secrets(
+    session: Session, client_secrets: Iterable[str], *, peppers: Peppers, now: datetime
+) -> dict[str, RecognizedSecret]:
+    """Those of the secrets that were issued here, alive or not. What cannot be one is not looked up."""
+    secrets_by_digest = {
+        digest: client_secret
+        for client_secret in client_secrets
+        if rules.is_client_secret(client_secret)
+        for digest in peppers.digests(client_secret).values()
+    }
+    found = {}
+    for secret, client, merchant in repository.find_secrets(session, list(secrets_by_digest)):
+        status = rules.shown_status(secret.status, secret.expires_at, secret.retires_at, now)
+        is_live = (status, client.status, merchant.status) == ("active", "active", "active")
+        found[secrets_by_digest[secret.digest]] = RecognizedSecret(client.id, secret.id, is_live)
+    return found
+
+
 def change_peppers(session: Session, changes: Iterable[PepperChange]) -> None:
     """Keep secrets under another pepper. One that was changed or ended meanwhile is left as it is."""
     revision = repository.raise_revision(session)
     for change in changes:
         repository.replace_digest(session, change.secret_id, change.old, change.new, revision=revision)
-
-
-def note_secret_uses(session: Session, uses: Sequence[TokenEvent]) -> None:
-    """Keep of each secret when and from where it was last used. A use that is told late takes nothing back."""
-    latest: dict[str, TokenEvent] = {}
-    for use in uses:
-        if use.secret_id is not None and (use.secret_id not in latest or latest[use.secret_id].at < use.at):
-            latest[use.secret_id] = use
-    # No act and no other process's uses are under way meanwhile, so none can wait for a secret that this one holds.
-    repository.hold_revision(session)
-    repository.set_last_uses(
-        session,
-        [
-            {"secret": secret_id, "at": _instant(use.at), "address": use.address[: rules.ADDRESS_CHARACTERS]}
-            for secret_id, use in sorted(latest.items())
-        ],
-    )
 
 
 def read_registry_changes(session: Session, since: int) -> tuple[int, list[RegistryClient]]:
@@ -418,8 +440,9 @@ def read_registry_changes(session: Session, since: int) -> tuple[int, list[Regis
         known = clients.get(row.client_id)
         secrets = known.secrets if known else ()
         if row.secret_status == "active" and row.digest is not None and row.pepper_id and row.secret_id:  # noqa: S105 - a status
-            expiry = None if row.expires_at is None else row.expires_at.timestamp()
-            secrets = (*secrets, RegistrySecret(row.digest, intern(row.pepper_id), expiry, row.secret_id))
+            end = rules.end_of(row.expires_at, row.retires_at)
+            ends_at = None if end is None else end.timestamp()
+            secrets = (*secrets, RegistrySecret(row.digest, intern(row.pepper_id), ends_at, row.secret_id))
         is_active = row.merchant_status == "active" and row.client_status == "active"
         clients[row.client_id] = RegistryClient(
             row.client_id, intern(row.merchant_id), is_active, intern(row.scope), row.epoch, secrets
@@ -448,8 +471,3 @@ def end_all_tokens(session: Session, *, now: datetime, seen: Iterable[RegistryPo
     epoch = max(int((now - EPOCHS_BEGIN).total_seconds()), *(1 + each.highest_epoch for each in positions))
     repository.set_everything_changed(session, revision=revision, epoch=epoch)
     return revision
-
-
-def _instant(seconds: float) -> datetime:
-    """Seconds since the epoch as what is kept: to the millisecond, as instants are shown."""
-    return datetime.fromtimestamp(int(seconds * 1000) / 1000, UTC)
