@@ -120,7 +120,8 @@ def _adds_no_line(item: pytest.Item) -> bool:
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """To count lines doubles the time of a test, so the lines of those that would add none are not counted."""
     counter, counter_of_threads = sys.gettrace(), threading.gettrace()
-    if counter is None or item.get_closest_marker("unmeasured") is None:
+    is_measured = item.get_closest_marker("measured") or not item.get_closest_marker("unmeasured")
+    if counter is None or is_measured:
         return (yield)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,7 @@ OTHER_USES = {
     "_LINE_ENDS": "split", "_LINE_NUMBER": "search", "_UNFIT": "search", "_SEPARATORS": "split",
     "SECRET_FORMS": "sub", "_FORBIDDEN": "search", "_READ_DIFFERENTLY": "search", "LATIN": "search",
     "WORD_CHARACTERS": "findall", "_BETWEEN_IMAGES": "split", "PARAMETER": "sub",
+    "SECRET_IN_BYTES": "finditer",
 }  # fmt: skip
 """How else an expression of ours is used than with `fullmatch`."""
 
@@ -133,7 +135,9 @@ def uses_of(pattern: re.Pattern[Any], *ways: str) -> Callable[[str], object]:
     def use(text: str) -> None:
         subject: Any = text.encode() if isinstance(pattern.pattern, bytes) else text
         for way in ways:
-            getattr(pattern, way)(*([subject[:0]] if way == "sub" else []), subject)
+            found = getattr(pattern, way)(*([subject[:0]] if way == "sub" else []), subject)
+            if way == "finditer":
+                deque(found, maxlen=0)
 
     return use
 

@@ -45,7 +45,7 @@ def as_pattern(expected: str) -> str:
 
 COMMAND_GUIDES = (
     "first-calls", "keys-and-peppers", "audit-trail", "production", "cron-and-containers", "sales-channels",
-    "rotate-a-secret", "a-secret-leaked",
+    "rotate-a-secret", "a-secret-leaked", "register-a-merchant",
 )  # fmt: skip
 
 

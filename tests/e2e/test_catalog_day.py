@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unmeasured
 
 HIDDEN = {"localizedListPriceWithTaxes", "localizedSalePriceWithTaxes"}
-SKUS = {"sqlite": 10_000, "postgresql": 2_500}
+SKUS = {"sqlite": 10_000, "postgresql": 1_000}
 OPTIONS = {"ECROSS_SERVER_PAGE_SIZE": "1000", "ECROSS_SERVER_LOG_FORMAT": "json"}
 
 

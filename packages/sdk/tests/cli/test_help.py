@@ -30,7 +30,7 @@ LEAVES = [path for path in COMMANDS if path not in GROUPS]
 def test_the_commands_are_those_of_the_interface() -> None:
     assert {path for path, command in COMMANDS.items() if hasattr(command, "commands")} == set(GROUPS)
     assert set(LEAVES) == {
-        ("login",), ("logout",), ("token",), ("whoami",), ("doctor",), ("skus", "list"), ("api",),
+        ("login",), ("redeem",), ("logout",), ("token",), ("whoami",), ("doctor",), ("skus", "list"), ("api",),
         ("products", "get"), ("inventory", "list"), ("inventory", "set"), ("catalog", "push"), ("stock", "push"),
     }  # fmt: skip
 

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic import ValidationError as PydanticError
@@ -100,6 +101,17 @@ def _check_rate(text: str) -> str:
     return text
 
 
+def _check_public_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable or not text.isascii() or set(text) & set('?#@\\<>" '):
+        raise PydanticCustomError("public_url", "must look like https://api.example.com")
+    return text.rstrip("/")
+
+
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Rate = Annotated[str, AfterValidator(_check_rate)]
 Services = Annotated[tuple[Service, ...], BeforeValidator(_split), Field(min_length=1)]
@@ -133,6 +145,7 @@ class Settings(BaseModel):
     token_global_limit: Rate = "off"
     limits_mode: Literal["enforce", "observe", "off"] = "enforce"
     trusted_proxies: Networks = ()
+    public_url: Annotated[str, AfterValidator(_check_public_url)] | None = None
     tls_cert_file: AbsolutePath | None = None
     tls_key_file: AbsolutePath | None = None
     audit_retention_days: int = Field(400, ge=0, le=36_500)
@@ -162,6 +175,12 @@ class Settings(BaseModel):
             pair = " and ".join(map(variable, ("tls_cert_file", "tls_key_file")))
             raise PydanticCustomError("pair", "{pair} belong together: set both or none", {"pair": pair})
         return self
+
+    @property
+    def base_url(self) -> str:
+        """Where people reach this server, without a slash at the end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url or f"{'http' if self.tls_cert_file is None else 'https'}://{host}:{self.port}"
 
     @property
     def demo_credentials_file(self) -> Path:

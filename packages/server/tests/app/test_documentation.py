@@ -15,6 +15,7 @@ from ecross_server.app.documentation import CONTENT_SECURITY_POLICY, PAGE, START
 from ecross_server.settings import Settings
 
 COMMITTED = Path(__file__).parents[4] / "docs" / "openapi.json"
+NOT_DOCUMENTED = ("/docs", "/openapi.json", "/hand-over.css", "/hand-over/{rest")
 METHODS = {"get", "put", "post", "delete", "patch"}
 
 
@@ -105,7 +106,7 @@ class TestDocument:
             (context.path, method.lower())
             for context in iter_route_contexts(application.api.routes)
             for method in context.methods or ()
-            if method != "HEAD" and not (context.path or "").startswith(("/docs", "/openapi.json"))
+            if method != "HEAD" and not (context.path or "").startswith(NOT_DOCUMENTED)
         }
         documented = {(path, method) for path, method, _ in operations(document)}
         assert documented == served | {("/token", "post")}
@@ -142,12 +143,14 @@ class TestDocument:
             assert set(operation["tags"]) <= tags
 
     def test_every_operation_names_every_error(self, document: dict[str, Any]) -> None:
-        for path, _, operation in operations(document):
+        for path, method, operation in operations(document):
             expected = {"200"}
             if path == "/token":
                 expected |= {"400", "401", "405", "413", "415", "429", "500", "503"}
             elif path.startswith("/ext/"):
                 expected |= {"400", "401", "403", "413", "500", "503"} | OTHER_ERRORS[operation["operationId"]]
+            elif path == "/hand-over/{token}":
+                expected |= {"404", "503"} | ({"403", "413", "429"} if method == "post" else set())
             elif path == "/health/ready":
                 expected |= {"503"}
             assert set(operation["responses"]) == expected, path
@@ -167,7 +170,9 @@ class TestDocument:
             for status, response in operation["responses"].items():
                 names = set(response["headers"])
                 assert "X-Request-Id" in names
-                assert ("WWW-Authenticate" in names) == (status in {"401", "403"}), (path, status)
+                assert ("WWW-Authenticate" in names) == (
+                    status in {"401", "403"} and not path.startswith("/hand-over")
+                ), (path, status)
                 assert ("Retry-After" in names) == (status in {"429", "503"}), (path, status)
                 assert ("RateLimit" in names) == ("RateLimit-Policy" in names) == (path == "/token"), (path, status)
                 assert ("Allow" in names) == (status == "405"), (path, status)
@@ -237,7 +242,9 @@ class TestDocument:
         assert "/token" not in without["paths"]
         assert [name for name in without["components"]["schemas"] if name.startswith("Token")] == []
         only_tokens = openapi_document(make_api(Settings.model_validate({"services": ("auth",)})))
-        assert set(only_tokens["paths"]) == {"/token", "/health/live", "/health/ready"}
+        assert set(only_tokens["paths"]) == {
+            "/token", "/health/live", "/health/ready", "/hand-over/{token}",
+        }  # fmt: skip
 
 
 ADDRESS = re.compile(r"(?:https?:|wss?:)?//[\w.]|\bwww\.|[\w-]+\.(?:com|org|net|io|dev)\b", re.IGNORECASE)

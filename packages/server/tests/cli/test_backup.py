@@ -188,6 +188,14 @@ class TestTheRehearsal:
         assert after.epoch > 200_000_000, "seconds since 2020"
         assert after.secrets == before.secrets
 
+    def test_no_link_is_open_after_a_restore(self, own: Settings, cli: Cli, file: Path) -> None:
+        del own
+        cli("merchants", "register", "ACME", "--name", "Acme", "--hand-over")
+        cli("backup", str(file))
+        assert cli("restore", str(file), "--force").code == 0
+        (link,) = cli("hand-overs", "list", "--json").result["handOvers"]
+        assert (link["state"], link["cancelledBy"][:9]) == ("cancelled", "operator:")
+
     @pytest.mark.usefixtures("acme")
     def test_restoring_twice_goes_on_from_the_higher_of_both(self, own: Settings, cli: Cli, file: Path) -> None:
         cli("backup", str(file))

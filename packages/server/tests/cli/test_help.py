@@ -27,8 +27,8 @@ COMMANDS = dict(walk(get_command(make_app())))
 def test_the_commands_are_those_of_the_interface() -> None:
     groups = {path for path, command in COMMANDS.items() if hasattr(command, "commands")}
     named = [
-        "merchants", "credentials", "secrets", "keys", "peppers", "skus", "warehouses", "inventory", "channels",
-        "reviews", "audit", "jobs",
+        "merchants", "credentials", "hand-overs", "secrets", "keys", "peppers", "skus", "warehouses", "inventory",
+        "channels", "reviews", "audit", "jobs",
     ]  # fmt: skip
     assert groups == {(), *((name,) for name in named)}
     assert set(COMMANDS) - groups == {
@@ -38,6 +38,7 @@ def test_the_commands_are_those_of_the_interface() -> None:
             "issue", "list", "revoke", "rotate", "cancel-rotation", "meter", "retire", "leaked",
         )),
         ("secrets", "check"),
+        *(("hand-overs", verb) for verb in ("list", "show", "cancel")),
         *(("keys", verb) for verb in ("list", "rotate", "export")),
         *(("peppers", verb) for verb in ("list", "rotate", "retire")),
         ("skus", "import"),

@@ -102,7 +102,8 @@ class Line:
 
 FORKING = """
 import json, os, select, signal, sys, time
-from ecross_server.cli.commands import run_command
+from ecross_server.cli.commands import make_app, run_command
+make_app()
 import ecross_server.merchants.service, sqlalchemy.dialects.sqlite, psycopg
 for line in sys.stdin:
     asked = json.loads(line)

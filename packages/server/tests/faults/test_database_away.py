@@ -227,6 +227,7 @@ def test_a_file_that_was_moved_away_is_not_made_anew_and_is_used_when_it_is_back
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 class TestSilence:
+    @pytest.mark.measured
     def test_a_transaction_gives_a_silent_database_up(self, database_url: str, line: Line) -> None:
         address = make_url(database_url).set(host="127.0.0.1", port=line.port)
         with contextlib.closing(Database(address.render_as_string(hide_password=False), silence_seconds=0.5)) as own:

@@ -28,7 +28,7 @@ CHANNEL_TABLES = {
     "channels", "channel_connections", "judgements", "reviews", "listings", "feeds", "stock_positions",
 }  # fmt: skip
 TABLES = (
-    {"merchants", "clients", "secrets", "secret_uses", "registry_revision", "jobs"}
+    {"merchants", "clients", "secrets", "secret_uses", "registry_revision", "jobs", "hand_overs"}
     | CATALOG_TABLES
     | AUDIT_TABLES
     | CHANNEL_TABLES

@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,7 +59,10 @@ STATUSES = {InvalidInputError: 400, NotFoundError: 404, ConflictError: 409, Unav
 
 def example_of(kind: type[DomainError]) -> DomainError:
     """An error of the class, made of any values of the right types."""
-    values: dict[str, Any] = {"str": "text", "int": 7, "Path": Path("file"), "Sequence[float]": [4e9]}
+    values: dict[str, Any] = {
+        "str": "text", "int": 7, "Path": Path("file"), "Sequence[float]": [4e9], "Sequence[str]": ["text"],
+        "datetime": datetime(2026, 11, 25, tzinfo=UTC),
+    }  # fmt: skip
     parameters = inspect.signature(kind).parameters.values()
     return kind(*(values[each.annotation] for each in parameters if each.default is each.empty))
 

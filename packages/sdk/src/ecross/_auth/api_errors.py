@@ -26,7 +26,7 @@ _MOST_FIELD_ERRORS = 1000  # as many as the server lists
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 # Whatever the server repeats, a token of any client's or a secret of this server's form is not for logs.
 # A token is looked for once in each run of its characters: a text made of many beginnings must not take the square.
-SECRET_FORMS = re.compile(r"(?<![\w-])(?=[\w-]*eyJ[\w-]{5})[\w-]++\.[\w-]+\.?[\w-]*|ecs_[0-9A-Za-z]{8,}")
+SECRET_FORMS = re.compile(r"(?<![\w-])(?=[\w-]*eyJ[\w-]{5})[\w-]++\.[\w-]+\.?[\w-]*|e(?:cs|ho)_[0-9A-Za-z]{8,}")
 _SECONDS = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
 _HIDDEN = "[hidden]"
 _VALIDATION_STATUSES = frozenset({400, 409, 413, 415, 422})

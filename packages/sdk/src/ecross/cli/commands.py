@@ -78,6 +78,29 @@ def login(
 
 
 @app.command()
+def redeem(
+    link: Annotated[
+        str | None,
+        typer.Argument(metavar="[LINK]", help="The link; asked for where it is left out."),
+    ] = None,
+    *,
+    from_stdin: Annotated[
+        bool, typer.Option("--stdin", help="Read the link from standard input, and on the next line its code.")
+    ] = False,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Store the client secret of a one-time link, without showing it.
+
+    The link is used up. The secret is kept as by ecross login: in the keyring of the operating system, or in a file
+    that only you can read. If the link has a code, it is asked for.
+    """
+    from ecross.cli.redeem import redeem as redeem_link
+
+    redeem_link(profile, link, from_stdin=from_stdin, as_json=as_json)
+
+
+@app.command()
 def logout(*, profile: ProfileName = None, as_json: AsJson = False) -> None:
     """Forget stored credentials.
 

@@ -71,8 +71,8 @@ def log_in(
     else:
         state = "Logged in" if is_checked else "Stored, unchecked"
         say(f"{state}: {plain(told_id)} at {endpoints.auth}, profile {name}.")
-        say(_place(stored))
-    _warn_of_variables()
+        say(place_of(stored))
+    warn_of_variables()
 
 
 def log_out(profile: str | None, *, as_json: bool) -> None:
@@ -88,7 +88,7 @@ def log_out(profile: str | None, *, as_json: bool) -> None:
         say(f"There is no profile {plain(name)}, so nothing was to be forgotten.")
     else:
         say(f"Logged out: the profile {plain(name)}, its client secret and its cached token are forgotten.")
-    _warn_of_variables()
+    warn_of_variables()
 
 
 def profile_name(told: str | None) -> str:
@@ -140,7 +140,8 @@ def _kept(endpoints: Endpoints) -> Addresses:
     return {"base_urls": {service: url for service, url in urls.items() if url is not None}}
 
 
-def _place(stored: StoredSecret) -> str:
+def place_of(stored: StoredSecret) -> str:
+    """Where the secret is, for people."""
     if stored.place is SecretPlace.KEYRING:
         return "The client secret is in the keyring of the operating system."
     return f"The client secret is in {stored.path}, which only you can read. {stored.why_not_better}"
@@ -151,7 +152,8 @@ def _forget_token(profile: Profile) -> None:
         open_default_cache().remove(profile.endpoints.auth, profile.client_id)
 
 
-def _warn_of_variables() -> None:
+def warn_of_variables() -> None:
+    """Tell which variables come before what is stored."""
     told = told_variables()
     if told:
         warn(f"note: {', '.join(told)} in the environment {'comes' if len(told) == 1 else 'come'} before any profile.")

@@ -26,6 +26,8 @@ from ecross_server.auth.limits.shared import SharedBudgets
 from ecross_server.auth.registry import Registry
 from ecross_server.auth.service import AuthService
 from ecross_server.catalog import endpoints as catalog
+from ecross_server.handover import endpoints as handover
+from ecross_server.handover.service import CodeGuard
 from ecross_server.inventory import endpoints as inventory
 from ecross_server.kit import logs
 from ecross_server.kit.clock import to_milliseconds
@@ -87,7 +89,8 @@ class Application:
         self.metrics.add("ecross_log_lines_lost_total", lambda: logs.lost_lines.count)
         self.metrics.add("ecross_registry_age_seconds", lambda: self.auth.registry.age_seconds)
         self.metrics.add("ecross_registry_clients", lambda: len(self.auth.registry))
-        self.limiter, self._shared_budgets = _make_limiter(settings, budgets or BudgetTable())
+        table = budgets or BudgetTable()
+        self.limiter, self._shared_budgets = _make_limiter(settings, table)
         self.addresses = CallerAddresses(settings.trusted_proxies)
         self.metrics.add("ecross_token_limited_total", lambda: dict(self.limiter.beyond))
         if (shared := self._shared_budgets) is not None:
@@ -107,6 +110,9 @@ class Application:
         self.api.state.auth = self.auth
         self.api.state.page_size = settings.page_size
         self.api.state.clock = lambda: to_milliseconds(datetime.fromtimestamp(clock(), UTC))
+        self.api.state.hand_over_desk = handover.Desk(
+            CodeGuard(table, monotonic), self.addresses, lambda: self.auth.peppers, settings.base_url
+        )
         self._rest: ASGIApp = BearerGate(BodyLimit(WholePaths(self.api)), self.auth)
 
     def _own_recorder(self, settings: Settings, clock: Callable[[], float]) -> AuditRecorder:
@@ -129,6 +135,8 @@ class Application:
             if scope["path"] == TOKEN_PATH and self._token is not None:
                 await self._token(scope, receive, send)
             else:
+                if scope["path"].startswith(handover.PATH):
+                    context.path = handover.SHOWN_PATH  # before anybody can refuse it: the path holds a secret
                 await self._answer(context, scope, receive, send)
         finally:
             context.conclude(scope, self.metrics.requests)
@@ -236,6 +244,8 @@ def make_api(settings: Settings, lifespan: Any = None) -> FastAPI:  # noqa: ANN4
 
     api.add_exception_handler(BearerError, on_bearer_error)  # type: ignore[arg-type] # Starlette types the base class
     api.include_router(health.router)
+    if "auth" in settings.services:
+        api.include_router(handover.router)
     if "product" in settings.services:
         for router in (catalog.router, inventory.router):
             api.include_router(router, responses=documentation.PRIVATE_ERRORS)

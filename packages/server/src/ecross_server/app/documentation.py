@@ -119,6 +119,10 @@ TAGS: Final = (
     {"name": "authentication", "description": "Tokens."},
     {"name": "catalog", "description": "Products and their SKUs."},
     {"name": "inventory", "description": "How many pieces lie where."},
+    {
+        "name": "hand-over",
+        "description": "Links that show a secret once. Not under a token: whoever has the link is let in.",
+    },
     {"name": "health", "description": "For load balancers and monitors."},
 )
 TOKEN_MODELS: Final = (TokenRequest, TokenResponse, TokenError)

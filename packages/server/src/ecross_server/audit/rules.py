@@ -149,7 +149,14 @@ def rows_of(drafts: Sequence[Draft], first_seq: int) -> tuple[Sequence[Row], str
     rows: list[Row] = [(seq, *draft) for seq, draft in enumerate(drafts, first_seq)]
     text = _dumps(rows)
     # JSON escapes all that could do harm, so one look at the whole is enough where there is nothing, as nearly always.
-    if "\\" in text or "\x7f" in text or "ecs_" in text or "eyJ" in text or len(text) > USUAL_ROW * len(rows):
+    if (
+        "\\" in text
+        or "\x7f" in text
+        or "ecs_" in text
+        or "eho_" in text
+        or "eyJ" in text
+        or len(text) > USUAL_ROW * len(rows)
+    ):
         rows = [tuple(_harmless_field(value) for value in row[:-1]) + row[-1:] for row in rows]
         text = _dumps(rows)
     return rows, text

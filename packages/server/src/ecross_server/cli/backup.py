@@ -26,6 +26,7 @@ from ecross_server.cli.acting import acting, operator
 from ecross_server.cli.keys import FileExistsAlreadyError
 from ecross_server.cli.output import AsJson, print_json, say, shown, warn
 from ecross_server.cli.setup import PRIVATE_UMASK, finish_restore, opened_database
+from ecross_server.handover.service import cancel_open_hand_overs
 from ecross_server.jobs.service import free_all_jobs
 from ecross_server.kit import replacing
 from ecross_server.kit.archives import UnusableArchiveError, read_archive, write_archive
@@ -441,11 +442,12 @@ def tell_of_backup(database: Database, settings: Settings, *, is_sealed: bool) -
 def _begin_anew(
     session: Session, contents: Contents, parts: Mapping[str, Path], seen: Sequence[RegistryPosition]
 ) -> int:
-    """End every token, free all jobs, forget all feeds, and tell the audit trail that came; the registry's revision."""
+    """End all tokens and links, free all jobs, forget all feeds, tell the audit trail that came; the new revision."""
     revision = merchants.end_all_tokens(session, now=utc_now(), seen=seen)
     free_all_jobs(session, now=utc_now())
     forget_feeds(session)
     by = operator(parts["peppers.json"])
+    cancel_open_hand_overs(session, now=utc_now(), by=by)
     append_act(session, actor=by, action="backup.restore", createdAt=rfc3339(contents.created_at))
     return revision
 

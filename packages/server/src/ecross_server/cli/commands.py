@@ -22,9 +22,9 @@ EXIT_CODES: Final[tuple[tuple[type[DomainError], int], ...]] = (
 )
 
 COMMANDS: Final = {
-    "serve": "serve", "merchants": "", "credentials": "", "secrets": "", "keys": "", "peppers": "", "skus": "",
-    "warehouses": "", "inventory": "", "channels": "", "reviews": "", "audit": "", "jobs": "", "doctor": "doctor",
-    "backup": "backup", "restore": "backup", "migrate": "schema", "openapi": "schema",
+    "serve": "serve", "merchants": "", "credentials": "", "hand-overs": "", "secrets": "", "keys": "", "peppers": "",
+    "skus": "", "warehouses": "", "inventory": "", "channels": "", "reviews": "", "audit": "", "jobs": "",
+    "doctor": "doctor", "backup": "backup", "restore": "backup", "migrate": "schema", "openapi": "schema",
 }  # fmt: skip
 """All that may stand first, in the order of the help, and the module it stands in; a group's is named as the group."""
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Annotated
 
 import typer
+from sqlalchemy.orm import Session
 
+from ecross_server.audit.rules import Actor
 from ecross_server.cli.acting import acting
+from ecross_server.cli.hand_overs import HandOver, HandOverExpiresIn, WithCode, print_offer, read_terms
 from ecross_server.cli.merchants import SHOWN_ONCE
 from ecross_server.cli.output import AsJson, print_facts, print_model, print_table, say, shown
 from ecross_server.cli.setup import opened_database
+from ecross_server.handover.schemas import OfferedCredentialOut, OfferOut
+from ecross_server.handover.service import Terms, offer_secret
 from ecross_server.kit.clock import parse_instant, utc_now
 from ecross_server.kit.errors import Fault, InvalidInputError
 from ecross_server.merchants import rotation, service
+from ecross_server.merchants.grants import add_client, client_with_room
 from ecross_server.merchants.rules import parse_duration
 from ecross_server.merchants.schemas import (
     ClientOut,
@@ -26,7 +32,9 @@ from ecross_server.merchants.schemas import (
     RotatedCredentialOut,
     SecretUsesOut,
 )
+from ecross_server.merchants.service import Client
 from ecross_server.merchants.uses import read_meter
+from ecross_server.settings import Configuration, load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Issue, list, rotate and revoke a merchant's credentials.")
 
@@ -40,11 +48,27 @@ def issue(
     *,
     label: Label = None,
     expires_in: Annotated[str | None, typer.Option(help="How long it lasts: 12h, 90d. Without it: for good.")] = None,
+    hand_over: HandOver = False,
+    hand_over_expires_in: HandOverExpiresIn = None,
+    code: WithCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Issue a new client with its own secret."""
     lasts = None if expires_in is None else parse_duration("expires-in", expires_in)
-    with opened_database() as (database, settings):
+    configuration = load_settings()
+    terms = read_terms(
+        configuration.settings, hand_over=hand_over, expires_in=hand_over_expires_in, code=code, label=label,
+        secret_expires_in=expires_in,
+    )  # fmt: skip
+    if terms is not None:
+        _offer(
+            configuration,
+            terms,
+            lambda session, by, now: add_client(session, merchant_id, now=now, by=by, label=label),
+            as_json=as_json,
+        )
+        return
+    with opened_database(configuration) as (database, settings):
         peppers = service.load_peppers(settings.peppers_file)
         with acting(database, settings) as (session, by):
             issued = service.issue_credential(
@@ -63,6 +87,36 @@ def issue(
     })  # fmt: skip
     say()
     say(SHOWN_ONCE)
+
+
+def _offer(
+    configuration: Configuration,
+    terms: Terms,
+    find_client: Callable[[Session, Actor, datetime], Client],
+    *,
+    as_json: bool,
+) -> None:
+    """Make a link that will give a client its secret."""
+    with opened_database(configuration) as (database, settings):
+        peppers = service.load_peppers(settings.peppers_file)
+        now = utc_now()
+        with acting(database, settings) as (session, by):
+            client = find_client(session, by, now)
+            offered = offer_secret(session, client, terms, peppers=peppers, now=now, by=by)
+        offer = OfferOut.of(offered, settings.base_url)
+        out = OfferedCredentialOut(
+            **dict(offer),
+            merchant_id=offered.hand_over.merchant_id,
+            secret_id=None,
+            label=terms.label,
+            created_at=now,
+            expires_at=offered.hand_over.secret_expires_at,
+        )
+    if as_json:
+        print_model(out)
+        return
+    say(f"Made a link for {out.client_id} of {out.merchant_id}; the secret is made when it is used.")
+    print_offer(offer)
 
 
 @app.command("list")
@@ -118,6 +172,9 @@ def rotate(
     retire_old_at: Annotated[
         str | None, typer.Option(help="When the old secret ends, such as 2026-12-01T00:00:00Z.")
     ] = None,
+    hand_over: HandOver = False,
+    hand_over_expires_in: HandOverExpiresIn = None,
+    code: WithCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a second secret beside the old one, which works until it is retired."""
@@ -126,7 +183,18 @@ def rotate(
         raise InvalidInputError(f"overlap {message}", (Fault("overlap", message),))
     lasts = None if overlap is None else parse_duration("overlap", overlap)
     ends_at = None if retire_old_at is None else _instant("retire-old-at", retire_old_at)
-    with opened_database() as (database, settings):
+    configuration = load_settings()
+    terms = read_terms(
+        configuration.settings, hand_over=hand_over, expires_in=hand_over_expires_in, code=code, label=label
+    )
+    if terms is not None:
+        for name, value in (("overlap", overlap), ("retire-old-at", retire_old_at)):
+            if value is not None:  # the old secret must not end while nobody has the new one
+                message = "cannot stand beside --hand-over: retire the old secret once the link was used"
+                raise InvalidInputError(f"{name} {message}", (Fault(name, message),))
+        _offer(configuration, terms, lambda session, _, now: client_with_room(session, client_id, now), as_json=as_json)
+        return
+    with opened_database(configuration) as (database, settings):
         peppers = service.load_peppers(settings.peppers_file)
         with acting(database, settings) as (session, by):
             rotated = rotation.rotate_credential(
@@ -219,7 +287,7 @@ def retire(
 def leaked(
     client_id: ClientId,
     secret_id: Annotated[
-        str | None, typer.Argument(metavar="[SECRET_ID]", help="Only this one, by its id. Without it: all.")
+        str | None, typer.Argument(metavar="SECRET_ID", help="Only this one, by its id. Without it: all.")
     ] = None,
     *,
     label: Label = None,

@@ -7,10 +7,15 @@ from typing import Annotated
 import typer
 
 from ecross_server.cli.acting import acting
+from ecross_server.cli.hand_overs import HandOver, HandOverExpiresIn, WithCode, print_offer, read_terms
 from ecross_server.cli.output import AsJson, print_facts, print_model, print_table, say, shown
 from ecross_server.cli.setup import opened_database, prepare
+from ecross_server.handover.schemas import OfferedMerchantOut, OfferOut
+from ecross_server.handover.service import offer_secret
 from ecross_server.kit.clock import utc_now
+from ecross_server.kit.errors import Fault, InvalidInputError
 from ecross_server.merchants import service
+from ecross_server.merchants.grants import add_client
 from ecross_server.merchants.schemas import (
     MerchantListOut,
     MerchantOut,
@@ -32,26 +37,40 @@ def register(
     name: Annotated[str, typer.Option(help="The merchant's name.")],
     *,
     no_credentials: Annotated[bool, typer.Option("--no-credentials", help="Issue none now.")] = False,
+    hand_over: HandOver = False,
+    hand_over_expires_in: HandOverExpiresIn = None,
+    code: WithCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Register a merchant and issue its first credentials."""
+    if hand_over and no_credentials:
+        raise InvalidInputError(
+            "hand-over and no-credentials exclude each other", (Fault("hand-over", "excludes no-credentials"),)
+        )
     configuration = load_settings()
+    terms = read_terms(configuration.settings, hand_over=hand_over, expires_in=hand_over_expires_in, code=code)
     prepare(configuration.settings)
     with opened_database(configuration) as (database, settings):
         peppers = service.load_peppers(settings.peppers_file)
         now = utc_now()
-        issued = None
+        issued = offer = None
         with acting(database, settings) as (session, by):
             out = MerchantOut.of(service.register_merchant(session, merchant_id, name, now=now, by=by))
-            if not no_credentials:
+            if terms is not None:
+                client = add_client(session, merchant_id, now=now, by=by)
+                offered = offer_secret(session, client, terms, peppers=peppers, now=now, by=by)
+                offer = OfferOut.of(offered, settings.base_url)
+                out = OfferedMerchantOut(**dict(out), **dict(offer))
+            elif not no_credentials:
                 issued = service.issue_credential(session, merchant_id, peppers=peppers, now=now, by=by)
-    if issued is not None:
-        out = RegisteredMerchantOut(**out.model_dump(), client_id=issued.client.id, client_secret=issued.client_secret)
+                out = RegisteredMerchantOut(**dict(out), client_id=issued.client.id, client_secret=issued.client_secret)
     if as_json:
         print_model(out)
         return
     say(f"Registered {out.merchant_id} ({out.name}).")
-    if issued is None:
+    if offer is not None:
+        print_offer(offer)
+    elif issued is None:
         say(f"Issue credentials with: ecross-server credentials issue {out.merchant_id}")
     else:
         say()

@@ -95,17 +95,10 @@ def rotate_credential(
         rules.check_text("label", label, rules.LABEL_CHARACTERS)
     if retire_old_at is not None and retire_old_at <= now:
         raise InvalidInputError("retire-old-at must be ahead", (Fault("retire-old-at", "must be ahead"),))
-    client = _begin(session, client_id)
-    if client.merchant.status == "disabled":
-        raise MerchantDisabledError(client.merchant_id)
-    live = live_secrets(client, now)
-    if len(live) >= LIVE_SECRETS:
-        raise TooManySecretsError(client_id, [secret.id for secret in live])
-    old = live[0] if live else None
+    client, old = begin_adding(session, client_id, now=now)
     if old is not None and (end := retire_old_at if overlap is None else now + overlap) is not None:
         old.retires_at = end
-    _mark_ended(client, now)
-    issued = _add_newest(session, client, peppers, now, label)
+    issued = add_newest(session, client, peppers, now, label)
     told = {} if old is None else {"old": old.id}
     if old is not None and old.retires_at is not None:
         told["retiresAt"] = rfc3339(old.retires_at)
@@ -201,10 +194,54 @@ def replace_leaked(
         secret.status = "revoked"
     _mark_ended(client, now)
     client.epoch += 1
-    issued = _add_newest(session, client, peppers, now, label)
+    issued = add_newest(session, client, peppers, now, label)
     ended = ", ".join(secret.id for secret in live) or None
     _record(session, client, "credentials.leaked", issued.secret, by=by, now=now, ended=ended)
     return LeakReceipt(client, issued.secret, issued.client_secret, tuple(live), now, now + TOKENS_DIE_IN)
+
+
+def begin_adding(session: Session, client_id: str, *, now: datetime) -> tuple[Client, Secret | None]:
+    """The client, which may have another secret, while no other act is under way; and its live one, if there is one.
+
+    Raises:
+        ClientNotFoundError: if there is no such client.
+        ClientRevokedError, MerchantDisabledError, TooManySecretsError: as `require_room`.
+    """
+    client = _begin(session, client_id)
+    old = require_room(client, now)
+    _mark_ended(client, now)
+    return client, old
+
+
+def require_room(client: Client, now: datetime) -> Secret | None:
+    """See that the client may have another secret; its live one, if there is one.
+
+    Raises:
+        ClientRevokedError, MerchantDisabledError: if it can have no secret.
+        TooManySecretsError: if two are live.
+    """
+    if client.status == "revoked":
+        raise ClientRevokedError(client.id)
+    if client.merchant.status == "disabled":
+        raise MerchantDisabledError(client.merchant_id)
+    live = live_secrets(client, now)
+    if len(live) >= LIVE_SECRETS:
+        raise TooManySecretsError(client.id, [secret.id for secret in live])
+    return live[0] if live else None
+
+
+def add_newest(
+    session: Session,
+    client: Client,
+    peppers: Peppers,
+    now: datetime,
+    label: str | None,
+    *,
+    expires_in: timedelta | None = None,
+) -> IssuedCredential:
+    """A fresh secret, dated after all others whatever the clocks: which one is new is known by that."""
+    created_at = max(now, *(secret.created_at + MILLISECOND for secret in client.secrets), now)
+    return add_secret(session, client, peppers=peppers, now=created_at, label=label, expires_in=expires_in)
 
 
 def live_secrets(client: Client, now: datetime) -> list[Secret]:
@@ -220,14 +257,6 @@ def _begin(session: Session, client_id: str) -> Client:
         raise ClientRevokedError(client_id)
     client.revision = revision
     return client
-
-
-def _add_newest(
-    session: Session, client: Client, peppers: Peppers, now: datetime, label: str | None
-) -> IssuedCredential:
-    """A fresh secret, dated after all others whatever the clocks: which one is new is known by that."""
-    created_at = max(now, *(secret.created_at + MILLISECOND for secret in client.secrets))
-    return add_secret(session, client, peppers=peppers, now=created_at, label=label)
 
 
 def _mark_ended(client: Client, now: datetime) -> None:

@@ -322,6 +322,22 @@ def issue_credential(
     """
     if label is not None:
         rules.check_text("label", label, rules.LABEL_CHARACTERS)
+    client = new_client(session, merchant_id, now=now)
+    issued = add_secret(session, client, peppers=peppers, now=now, label=label, expires_in=expires_in)
+    record_act(
+        session, actor=by, action="credentials.issue", merchant_id=merchant_id, client_id=client.id,
+        secret_id=issued.secret.id, now=now, **({} if label is None else {"label": label}),
+    )  # fmt: skip
+    return issued
+
+
+def new_client(session: Session, merchant_id: str, *, now: datetime) -> Client:
+    """A fresh client of the merchant: a part of the acts that make one, which record it.
+
+    Raises:
+        MerchantNotFoundError: if there is no such merchant.
+        MerchantDisabledError: if it is disabled.
+    """
     revision = repository.raise_revision(session)
     merchant = repository.get_merchant(session, merchant_id)
     if merchant.status == "disabled":
@@ -336,12 +352,7 @@ def issue_credential(
         created_at=now,
     )
     session.add(client)
-    issued = add_secret(session, client, peppers=peppers, now=now, label=label, expires_in=expires_in)
-    record_act(
-        session, actor=by, action="credentials.issue", merchant_id=merchant_id, client_id=client.id,
-        secret_id=issued.secret.id, now=now, **({} if label is None else {"label": label}),
-    )  # fmt: skip
-    return issued
+    return client
 
 
 def add_secret(

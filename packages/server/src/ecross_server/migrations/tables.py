@@ -7,6 +7,7 @@ from typing import Final
 import ecross_server.audit.models
 import ecross_server.catalog.models
 import ecross_server.channels.models
+import ecross_server.handover.models
 import ecross_server.inventory.models
 import ecross_server.jobs.models
 import ecross_server.localization.models

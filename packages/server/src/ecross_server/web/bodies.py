@@ -29,6 +29,11 @@ async def get_json_body(request: Request) -> bytes:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != JSON:
         raise HTTPException(415)
+    return await read_body(request)
+
+
+async def read_body(request: Request) -> bytes:
+    """The bytes of the body, whatever it is."""
     try:
         return await request.body()
     except ClientDisconnect:
