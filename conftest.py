@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import hypothesis
 import keyring
 import pytest
 import redis
@@ -60,6 +61,12 @@ WHOLE = Path(__file__).parent / "tests"
 LIMITS = [variable(f"token_{name}_limit") for name in ("volume", "failure", "address")]
 TRUSTS_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For calls without TLS: to read the usual certificates for each of them takes longer than the call."""
+
+
+hypothesis.settings.register_profile(
+    "suite", hypothesis.settings.get_profile(hypothesis.settings.get_current_profile_name()), max_examples=40
+)  # a test that needs more says so: the suite has to end on a slow machine, too
+hypothesis.settings.load_profile("suite")
 
 
 def _answers(host: str, port: int) -> bool:
