@@ -53,9 +53,11 @@ from ecross_server.merchants import service as merchants
 from ecross_server.merchants.rules import Peppers, new_peppers
 from ecross_server.merchants.service import IssuedCredential
 from ecross_server.settings import CONFIG_VARIABLE, Settings, variable
+from forking import ForkedProcess, run_forked
 
 ADMIN_URL = os.environ.get("ECROSS_TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
 REDIS_URL = os.environ.get("ECROSS_TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 START_SECONDS = 60.0
 WHOLE = Path(__file__).parent / "tests"
 LIMITS = [variable(f"token_{name}_limit") for name in ("volume", "failure", "address")]
@@ -64,8 +66,11 @@ TRUSTS_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 hypothesis.settings.register_profile(
-    "suite", hypothesis.settings.get_profile(hypothesis.settings.get_current_profile_name()), max_examples=40
-)  # a test that needs more says so: the suite has to end on a slow machine, too
+    "suite",
+    hypothesis.settings.get_profile(hypothesis.settings.get_current_profile_name()),
+    max_examples=40,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)  # a test that needs more says so: the suite has to end on a slow machine, too, which is no fault of a test's
 hypothesis.settings.load_profile("suite")
 
 
@@ -144,7 +149,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 def pytest_report_header() -> str:
     redis = "on 127.0.0.1:6379" if HAS_REDIS else "not there, its tests are left out"
     postgresql = "" if HAS_POSTGRESQL else " (PostgreSQL is not there, its tests are left out)"
-    return f"databases: {', '.join(BACKENDS)}{postgresql}; redis: {redis}"
+    browser = "" if CHROMIUM else "; no Chromium, the tests of pages in a browser are left out"
+    return f"databases: {', '.join(BACKENDS)}{postgresql}; redis: {redis}{browser}"
 
 
 @pytest.fixture(autouse=True)
@@ -268,6 +274,12 @@ def redis_url() -> str:
     with redis.Redis.from_url(url) as client:
         client.delete("{ecross}:processes")
     return url
+
+
+@pytest.fixture(scope="session")
+def chromium_program() -> str:
+    """The browser's program."""
+    return CHROMIUM or pytest.skip("no Chromium here")
 
 
 @pytest.fixture
@@ -421,9 +433,7 @@ def run_command(
     *arguments: str, environment: dict[str, str], stdin: bytes | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     """Run `ecross-server` to its end."""
-    return subprocess.run(
-        [command(), *arguments], env=environment, input=stdin, capture_output=True, check=False, timeout=60
-    )
+    return run_forked([command(), *arguments], env=environment, stdin=stdin)
 
 
 @pytest.fixture
@@ -494,15 +504,21 @@ def start_server(tmp_path: Path, command_environment: dict[str, str]) -> Iterato
     """Starts `ecross-server serve` on a free port and waits until it answers; stops it after the test."""
     started: list[ServerProcess] = []
 
-    def start(*arguments: str, as_json: bool = True, program: str | None = None, **variables: str) -> ServerProcess:
+    def start(
+        *arguments: str,
+        as_json: bool = True,
+        program: str | None = None,
+        preexec_fn: Callable[[], None] | None = None,
+        **variables: str,
+    ) -> ServerProcess:
         # Limits that only their own tests reach, which set them, here or in a file.
         limits = {} if CONFIG_VARIABLE in variables else dict.fromkeys(LIMITS, "1000000/minute")
         environment = command_environment | limits | variables
         log_file = tmp_path / f"server-{len(started)}.log"
         with log_file.open("wb") as log:
-            process = subprocess.Popen(
+            process = ForkedProcess(
                 [program or command(), "serve", "--port", "0", *(["--json"] * as_json), *arguments],
-                env=environment, stdout=subprocess.PIPE, stderr=log,
+                env=environment, stdout=subprocess.PIPE, stderr=log, preexec_fn=preexec_fn,
             )  # fmt: skip
         assert process.stdout is not None
         announced = b""

@@ -19,6 +19,7 @@ from benchmarks.servers import copy_of, demo_credentials
 from ecross.verifier import TokenVerifier
 from ecross_server.auth.registry import Registry
 from ecross_server.auth.service import AuthService
+from ecross_server.auth.uses import CallMeter
 from ecross_server.kit.database import Database
 from ecross_server.settings import Settings
 
@@ -48,6 +49,7 @@ def measure_checks(demo_dir: Path, repeats: int) -> list[Check]:
             issuer=settings.issuer,
             audience=settings.audience,
             lifetime_seconds=settings.token_lifetime_seconds,
+            calls=CallMeter(database),
         )
 
         verifier = TokenVerifier(keys=settings.signing_keys_file, issuer=settings.issuer, audience=settings.audience)

@@ -35,6 +35,7 @@ from ecross_server.kit.private_files import write_private_file
 from ecross_server.merchants import service as merchants
 from ecross_server.merchants.rules import new_peppers
 from ecross_server.settings import Settings
+from forking import ForkedProcess
 
 SKUS = "/ext/merchant/skus"
 MARK = "PRIVATE-MARK"
@@ -234,7 +235,7 @@ def start_wire(tmp_path_factory: pytest.TempPathFactory) -> StartWire:
         command = [str(Path(sys.executable).with_name("ecross-server")), "serve", "--demo", "--port", "0", "--json"]
         log_file = folder / "server.log"
         with log_file.open("wb") as log:
-            process = subprocess.Popen(
+            process = ForkedProcess(
                 command, env=environment | {f"ECROSS_SERVER_{name}": value for name, value in ours.items()},
                 stdout=subprocess.PIPE, stderr=log,
             )  # fmt: skip

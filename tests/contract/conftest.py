@@ -36,6 +36,7 @@ from ecross_server.merchants import service as merchants
 from ecross_server.merchants.rotation import rotate_credential
 from ecross_server.merchants.rules import Peppers, new_peppers
 from ecross_server.settings import Settings
+from forking import ForkedProcess
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -295,7 +296,7 @@ def real(prepared: Prepared) -> Iterator[Side]:
     }  # fmt: skip
     log_file = prepared.folder.with_name("server.log")
     with log_file.open("wb") as log:
-        process = subprocess.Popen(
+        process = ForkedProcess(
             [str(Path(sys.executable).with_name("ecross-server")), "serve", "--port", "0", "--json"],
             env=inherited | {f"ECROSS_SERVER_{name}": value for name, value in variables.items()},
             stdout=subprocess.PIPE, stderr=log,

@@ -77,6 +77,7 @@ FIELDS: dict[str, Values] = {
     "another case": one("bEARER   {}"),
     "spaces around": one("  Bearer {}  "),
     "a scope that is enough": one("Bearer {}", scope="x catalog:read"),
+    "a scope for all that reads": one("Bearer {}", scope="merchant:read"),
     "nothing": lambda _: [],
     "an empty field": lambda _: [""],
     "another scheme": lambda _: ["Basic YWNtZTpzZWNyZXQ="],
@@ -113,6 +114,7 @@ FIELDS: dict[str, Values] = {
     "revoked": one("Bearer {}", epoch=0),
     "revoked, and without the scope": one("Bearer {}", epoch=0, scope="other"),
     "without the scope": one("Bearer {}", scope="other"),
+    "to write, not to read": one("Bearer {}", scope="catalog:write inventory:read"),
     "a scope that only begins so": one("Bearer {}", scope="catalog:readers catalog"),
     "no scope at all": one("Bearer {}", scope=""),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import ctypes
-import functools
 import json
 import re
 import shutil
@@ -353,9 +352,7 @@ class TestUnit:
         )
         assert "kill mode" in ended.stderr, "it finds nothing at all"
 
-    def test_the_server_serves_without_memory_that_is_written_and_executed(
-        self, start_server: StartServer, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_the_server_serves_without_memory_that_is_written_and_executed(self, start_server: StartServer) -> None:
         """`MemoryDenyWriteExecute`, as the kernel itself offers it."""
         libc = ctypes.CDLL(None)
 
@@ -367,9 +364,7 @@ class TestUnit:
             subprocess.run(["true"], preexec_fn=deny, check=True)
         except subprocess.SubprocessError:
             pytest.skip("the kernel does not offer it")
-        with monkeypatch.context() as denying:
-            denying.setattr(subprocess, "Popen", functools.partial(subprocess.Popen, preexec_fn=deny))
-            server = start_server("--demo", "--workers", "2")
+        server = start_server("--demo", "--workers", "2", preexec_fn=deny)
         credentials = json.loads((server.data_dir / "demo-credentials.json").read_text())
         token = server.token(credentials).json()["token"]
         assert server.skus(token).status_code == 200

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyotp
 import pytest
 
 from ecross_server.settings import CONFIG_VARIABLE, Settings, variable
@@ -23,7 +27,7 @@ pytestmark = pytest.mark.unmeasured
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-LINK = re.compile(r"\]\(([^)#:]+)\)")
+LINK = re.compile(r"\]\(([^)#:]+)\)|(?:src|srcset)=\"([^\":]+)\"")
 PAGES = sorted(path for path in ROOT.rglob("*.md") if not {".venv", "node_modules"} & set(path.parts))
 
 
@@ -45,15 +49,15 @@ def as_pattern(expected: str) -> str:
 
 COMMAND_GUIDES = (
     "first-calls", "keys-and-peppers", "audit-trail", "production", "cron-and-containers", "sales-channels",
-    "rotate-a-secret", "a-secret-leaked", "register-a-merchant",
+    "rotate-a-secret", "a-secret-leaked", "register-a-merchant", "limit-a-credential",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/guides/{name}.md" for name in COMMAND_GUIDES)])
 def test_the_commands_of_a_page_run_and_print_what_it_says(
-    page: str, start_server: StartServer, tmp_path: Path
+    page: str, start_server: StartServer, tmp_path: Path, stand_ins: Path
 ) -> None:
-    run_commands(page, start_server("--demo"), reader_folder(tmp_path))
+    run_commands(page, start_server("--demo"), reader_folder(tmp_path), stand_ins)
 
 
 @pytest.mark.parametrize(
@@ -64,11 +68,11 @@ def test_the_commands_of_a_page_run_and_print_what_it_says(
     ],
 )
 def test_the_commands_of_a_page_run_and_then_its_programs_as_one(
-    page: str, start_server: StartServer, tmp_path: Path
+    page: str, start_server: StartServer, tmp_path: Path, stand_ins: Path
 ) -> None:
     server = start_server("--demo")
     folder = reader_folder(tmp_path)
-    run_commands(page, server, folder)
+    run_commands(page, server, folder, stand_ins)
     programs = PROGRAM.findall((ROOT / page).read_text())
     assert programs
     program = folder / "program.py"
@@ -77,7 +81,7 @@ def test_the_commands_of_a_page_run_and_then_its_programs_as_one(
     ended = subprocess.run(
         command,
         cwd=folder,
-        env=reader_environment(server, folder),
+        env=reader_environment(server, folder, stand_ins),
         capture_output=True,
         text=True,
         check=False,
@@ -115,6 +119,41 @@ def test_the_files_of_a_page_are_a_project_whose_tests_pass(tmp_path: Path) -> N
     assert re.search(as_pattern(expected), ended.stdout, re.DOTALL), ended.stdout
 
 
+def test_an_operator_enrolls_and_administers_as_the_page_says(
+    start_server: StartServer, tmp_path: Path, stand_ins: Path
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = start_server("--admin-port", str(port), ECROSS_SERVER_PUBLIC_URL="http://127.0.0.1:8000")
+    folder = reader_folder(tmp_path)
+
+    def enroll_first(commands: str) -> str:
+        if "operators token" in commands:
+            invitation = json.loads((folder / "invitation.json").read_text())["invitationToken"]
+            enroll(reader_environment(server, folder, stand_ins), invitation)
+        return commands.replace("http://127.0.0.1:8001/admin", server.facts["adminUrl"])
+
+    run_commands("docs/guides/operators.md", server, folder, stand_ins, enroll_first)
+
+
+def enroll(environment: dict[str, str], invitation: str) -> None:
+    """Use an invitation as a program does that reads the seed when it is shown."""
+    process = subprocess.Popen(
+        ["ecross-server", "operators", "enroll"], env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    with process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(f"{invitation}\nfour words make one\n")
+        process.stdin.flush()
+        seed = next(line.split()[-1] for line in process.stderr if line.startswith("Or by hand: "))
+        process.stdin.write(f"{pyotp.TOTP(seed).now()}\n")
+        process.stdin.close()
+        assert process.wait(30) == 0, process.stderr.read()
+
+
 def reader_folder(tmp_path: Path) -> Path:
     """The folder in which a reader follows a page."""
     folder = tmp_path / "reader"
@@ -122,7 +161,7 @@ def reader_folder(tmp_path: Path) -> Path:
     return folder
 
 
-def reader_environment(server: ServerProcess, folder: Path) -> dict[str, str]:
+def reader_environment(server: ServerProcess, folder: Path, programs: Path) -> dict[str, str]:
     """A reader's environment: with a home and no keyring of the person's own who runs the tests."""
     inherited = {
         name: value
@@ -130,22 +169,28 @@ def reader_environment(server: ServerProcess, folder: Path) -> dict[str, str]:
         if not name.startswith("XDG_") and (not name.startswith("ECROSS_") or name.startswith("ECROSS_SERVER_"))
     }
     return inherited | {
-        "PATH": f"{Path(sys.executable).parent}:{inherited['PATH']}",
+        "PATH": f"{programs}:{Path(sys.executable).parent}:{inherited['PATH']}",
         "HOME": str(folder),
         "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
     }
 
 
-def run_commands(page: str, server: ServerProcess, folder: Path) -> None:
+def run_commands(
+    page: str,
+    server: ServerProcess,
+    folder: Path,
+    programs: Path,
+    prepare: Callable[[str], str] = lambda commands: commands,
+) -> None:
     """Run the page's commands one after the other, and look at what they print."""
     (folder / "var").symlink_to(server.data_dir)
     listed = steps(ROOT / page)
     assert listed
     for commands, expected in listed:
         ended = subprocess.run(
-            ["bash", "-e", "-o", "pipefail", "-c", commands.replace("http://127.0.0.1:8000", server.url)],
+            ["bash", "-e", "-o", "pipefail", "-c", prepare(commands).replace("http://127.0.0.1:8000", server.url)],
             cwd=folder,
-            env=reader_environment(server, folder),
+            env=reader_environment(server, folder, programs),
             capture_output=True,
             text=True,
             check=False,
@@ -166,8 +211,18 @@ def test_every_setting_is_documented_with_its_default() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
-    for target in LINK.findall(page.read_text()):
+    for target in targets(page):
         assert (page.parent / target).exists(), target
+
+
+def targets(page: Path) -> list[str]:
+    return ["".join(found) for found in LINK.findall(page.read_text())]
+
+
+def test_every_picture_is_shown_by_a_guide() -> None:
+    guides = ROOT / "docs/guides"
+    shown = {guides / target for page in guides.glob("*.md") for target in targets(page)}
+    assert set((guides / "pictures").iterdir()) <= shown
 
 
 def test_every_decision_is_listed() -> None:

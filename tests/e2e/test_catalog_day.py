@@ -17,6 +17,7 @@ import pytest
 
 from benchmarks.catalogs import json_line, products
 from ecross import Client, FileCache
+from forking import ForkedProcess, run_forked
 
 if TYPE_CHECKING:
     from conftest import ServerProcess, StartServer
@@ -151,13 +152,14 @@ def test_a_killed_push_is_gone_on_with(
     def taken() -> int:
         return sum(line.get("method") == "POST" and "skus" in line["path"] for line in server.log_lines())
 
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+    process = ForkedProcess(command, env=environment, stdout=subprocess.PIPE)
     wait_for(lambda: taken() > 70)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     before = taken()
 
-    ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, timeout=60)
+    ended = run_forked(command, env=environment)
+    assert ended.returncode == 0, ended.stderr.decode()
 
     counts = json.loads(ended.stdout)["products"]
     total = len({sku["productId"] for sku in catalog})

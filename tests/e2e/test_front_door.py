@@ -259,7 +259,8 @@ class TestMake:
         assert (ended.returncode, ended.stderr) == (0, "")
         listed = [line.split()[1] for line in ended.stdout.splitlines()]
         public = {
-            "serve", "test", "check", "bench", "bench-peers", "openapi", "migrate", "requirements", "clean", "help",
+            "serve", "test", "check", "pictures", "bench", "bench-peers", "openapi", "migrate",
+            "requirements", "clean", "help",
         }  # fmt: skip
         assert set(listed) == public
         assert len(listed) == len(public)

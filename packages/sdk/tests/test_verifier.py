@@ -136,15 +136,20 @@ class TestGoodTokens:
         ("scope", "allowed"),
         [
             ("catalog:read", {"catalog:read"}),
-            ("merchant", {"catalog:read", "catalog:write", "merchant", "anything"}),
+            ("merchant", {"catalog:read", "catalog:write", "orders:read", "merchant", "anything"}),
+            ("merchant:read", {"catalog:read", "orders:read"}),
+            ("merchant:read catalog:write", {"catalog:read", "catalog:write", "orders:read"}),
+            ("catalog:write", {"catalog:write"}),
             ("merchants catalog", set()),
             ("", set()),
         ],
     )
-    def test_a_scope_allows_itself_and_merchant_allows_all(self, scope: str, allowed: set[str]) -> None:
+    def test_a_scope_allows_itself_and_merchant_allows_all_or_all_that_reads(
+        self, scope: str, allowed: set[str]
+    ) -> None:
         claims = verifier().verify(issue(scope=scope))
 
-        asked = ("catalog:read", "catalog:write", "merchant", "anything")
+        asked = ("catalog:read", "catalog:write", "orders:read", "merchant", "anything")
         assert {each for each in asked if claims.may(each)} == allowed
 
     def test_claims_cannot_be_changed(self) -> None:

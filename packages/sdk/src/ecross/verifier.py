@@ -24,6 +24,7 @@ KEY_FILE_SECONDS = 1.0
 """So often, at most, a file of keys is looked at while tokens are found good."""
 
 _ALL_SCOPES = "merchant"  # as the server grants it: everything that concerns the merchant
+_READING_SCOPE = "merchant:read"  # likewise, to look at it
 
 # iat and nbf are the issuer's clock. Without a second's grace, a token that one machine has just issued is refused by
 # the next one whose clock is some milliseconds behind. Nobody gains by it: no token exists before its iat.
@@ -61,9 +62,9 @@ class Claims:
         return frozenset(filter(None, self.scope.split(" ")))
 
     def may(self, scope: str) -> bool:
-        """Whether the token allows what needs the scope; the scope `merchant` allows all of it."""
+        """Whether the token allows what needs the scope; `merchant` allows all, `merchant:read` all that reads."""
         scopes = self.scopes
-        return _ALL_SCOPES in scopes or scope in scopes
+        return scope in scopes or _ALL_SCOPES in scopes or (scope.endswith(":read") and _READING_SCOPE in scopes)
 
 
 class _Trusted:

@@ -21,6 +21,7 @@ import pytest
 from ecross._keyring import system_keyring
 from ecross.cli.main import run
 from ecross.testing import FakeServer, Merchant
+from forking import run_forked
 
 COMMAND = str(Path(sys.executable).with_name("ecross"))
 
@@ -96,11 +97,13 @@ def told(ecross_server: FakeServer, merchant: Merchant, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def run_cli() -> Callable[..., subprocess.CompletedProcess[bytes]]:
-    """Runs the real command as a process of a shell, with its redirections."""
+    """Runs the real command; with redirections, as a process of a shell."""
 
     def run_process(
         *arguments: str, redirections: str = "", stdin: bytes = b"", stdout: int = subprocess.PIPE, **variables: str
     ) -> subprocess.CompletedProcess[bytes]:
+        if not redirections:
+            return run_forked([COMMAND, *arguments], env=os.environ | variables, stdin=stdin, stdout=stdout)
         return subprocess.run(
             ["sh", "-c", f'exec "$@" {redirections}', "sh", COMMAND, *arguments],
             input=stdin, stdout=stdout, stderr=subprocess.PIPE, env=os.environ | variables, check=False, timeout=60,

@@ -18,6 +18,7 @@ from ecross import errors
 from ecross.cli import main
 from ecross.cli.failures import NotConfiguredError, UsageError, exit_code
 from ecross.testing import FakeServer, Merchant, slow
+from forking import ForkedProcess
 
 Cli = Callable[..., Any]
 RunCli = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -164,7 +165,7 @@ class TestStreams:
     @pytest.mark.usefixtures("told")
     @pytest.mark.parametrize("arguments", [["whoami", "--json"], ["api", "GET", "/ext/merchant/skus", "--json"]])
     def test_a_full_disk_behind_the_output_is_told(self, run_cli: RunCli, arguments: list[str]) -> None:
-        ended = run_cli(*arguments, redirections=">/dev/full")
+        ended = run_cli(*arguments, redirections=">/dev/full", PYTHONUNBUFFERED="")  # as it is for most people
         assert ended.returncode == 5
         error = json.loads(ended.stderr)["error"]
         assert error == {
@@ -192,7 +193,7 @@ def test_an_interrupted_command_ends_with_130_and_says_nothing(
     ecross_server: FakeServer, wait_for: Callable[..., None]
 ) -> None:
     ecross_server.script("/token", slow(60))
-    with subprocess.Popen([COMMAND, "whoami"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with ForkedProcess([COMMAND, "whoami"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         wait_for(lambda: ecross_server.count("/token"))
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=20)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ecross.testing import PASS, FakeServer, Merchant, server_error, slow
+from forking import ForkedProcess
 
 Cli = Callable[..., Any]
 SKUS = "/ext/merchant/skus"
@@ -166,7 +167,7 @@ def test_refusals_are_counted_on_the_way(on_terminal: Callable[..., Any], told: 
 
 def start_push(catalog: Path, *arguments: str) -> subprocess.Popen[bytes]:
     command = Path(sys.executable).with_name("ecross")
-    return subprocess.Popen(
+    return ForkedProcess(
         [str(command), "catalog", "push", str(catalog), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
 

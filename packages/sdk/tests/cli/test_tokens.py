@@ -71,6 +71,19 @@ class TestWhoami:
         assert "Z (here: " in facts["expires"]
         assert ended.err == "note: The claims are read from the token, not verified.\n"
 
+    def test_limited_credentials_say_so(
+        self, cli: Cli, ecross_server: FakeServer, told: Merchant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        del told
+        limited = ecross_server.add_merchant("LIMITED", scope="catalog:read")
+        monkeypatch.setenv("ECROSS_CLIENT_ID", limited.client_id)
+        monkeypatch.setenv("ECROSS_CLIENT_SECRET", limited.client_secret)
+        ended = cli("whoami")
+        assert "  scope      catalog:read\n" in ended.out
+        assert ended.err.startswith("note: What the scope does not name is refused (insufficient_scope).")
+        assert cli("whoami", "--json").result["scope"] == "catalog:read"
+        assert "and allows only catalog:read" in cli("doctor").out
+
     def test_for_programs(self, cli: Cli, told: Merchant, ecross_server: FakeServer) -> None:
         result = cli("whoami", "--json").result
         assert result["isVerified"] is False

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ecross import FileCache
+from forking import ForkedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,7 +60,7 @@ def start(server: Any, tmp_path: Path) -> Iterator[Callable[..., subprocess.Pope
     started: list[subprocess.Popen[str]] = []
 
     def start_one(*, threads: int = 1, clients: int = 1, ahead: float = 0.0) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
+        process = ForkedProcess(
             [sys.executable, "-c", PROGRAM, json.dumps([server.url, "s", threads, clients, ahead])],
             env=os.environ | {"ECROSS_CACHE_DIR": str(tmp_path / "cache")},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

@@ -12,6 +12,7 @@ import pytest
 from keyring.backend import KeyringBackend
 
 from ecross._keyring import Keyring
+from forking import ForkedProcess
 
 FILE_BACKEND = '''
 import fcntl, json, os, pathlib
@@ -169,7 +170,7 @@ def spawn() -> Iterator[Spawn]:
     started: list[subprocess.Popen[str]] = []
 
     def start(script: str, *arguments: object, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
+        process = ForkedProcess(
             [sys.executable, "-c", script, *map(str, arguments)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
         )  # fmt: skip

@@ -280,6 +280,23 @@ class TestTokens:
         answer = http.get(SKUS, headers={"Authorization": f"Bearer {token}"})
         assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
 
+    def test_credentials_may_be_limited_to_a_scope(self, server: FakeServer, http: httpx2.Client) -> None:
+        limited = server.add_merchant("LIMITED", scope="merchant:read inventory:write")
+        token = http.post("/token", json=limited.credentials).json()["token"]
+        headers = {"Authorization": f"Bearer {token}"}
+
+        assert http.get(SKUS, headers=headers).status_code == 200
+        assert http.get("/ext/inventories", headers=headers).status_code == 200
+        assert http.post("/ext/inventories", headers=headers).status_code == 415
+        refused = http.post(SKUS, headers=headers)
+        assert (refused.status_code, refused.json()["code"]) == (403, "insufficient_scope")
+
+    @pytest.mark.parametrize("scope", ["", "catalog", "Merchant", "catalog:read orders:read", " merchant"])
+    def test_a_scope_that_nothing_asks_for_is_refused(self, server: FakeServer, scope: str) -> None:
+        with pytest.raises(ValueError, match="catalog:read, catalog:write, inventory:read"):
+            server.add_merchant("LIMITED", scope=scope)
+        assert repr(server).count("LIMITED") == 0
+
     def test_a_budget_is_spent_and_comes_back_with_time(self, server: FakeServer, http: httpx2.Client) -> None:
         server.tokens_per_minute = 2
 

@@ -134,6 +134,14 @@ class Settings(BaseModel):
     services: Services = SERVICES
     metrics_port: MetricsPort = 9464
     """`None`, written auto, is a free one."""
+    admin_host: str = Field("127.0.0.1", min_length=1)
+    admin_port: int = Field(0, ge=0, le=65535)
+    """0: no administration over HTTP."""
+    console_url: Annotated[str, AfterValidator(_check_public_url)] | None = None
+    admin_audience: str = Field("urn:ecross:admin", min_length=1, max_length=256)
+    admin_token_lifetime_seconds: int = Field(3600, ge=60, le=86400)
+    operator_session_idle_seconds: int = Field(1800, ge=60, le=86400)
+    operator_session_seconds: int = Field(43200, ge=60, le=604_800)
     issuer: str = Field("urn:ecross:auth", min_length=1, max_length=256)
     audience: str = Field("urn:ecross:api", min_length=1, max_length=256)
     token_lifetime_seconds: int = Field(28800, ge=60, le=86400)
@@ -148,6 +156,7 @@ class Settings(BaseModel):
     public_url: Annotated[str, AfterValidator(_check_public_url)] | None = None
     tls_cert_file: AbsolutePath | None = None
     tls_key_file: AbsolutePath | None = None
+    issuing_approval: bool = False
     audit_retention_days: int = Field(400, ge=0, le=36_500)
     page_size: int = Field(100, ge=1, le=1000)
     log_format: LogFormat = "auto"
@@ -174,6 +183,15 @@ class Settings(BaseModel):
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             pair = " and ".join(map(variable, ("tls_cert_file", "tls_key_file")))
             raise PydanticCustomError("pair", "{pair} belong together: set both or none", {"pair": pair})
+        if self.admin_port and (self.admin_host, self.admin_port) == (self.host, self.port):
+            raise PydanticCustomError(
+                "admin_port",
+                "{name} must be another port than {other}: the administration is never reachable where merchants are",
+                {"name": variable("admin_port"), "other": variable("port")},
+            )
+        if self.admin_audience == self.audience:
+            pair = " and ".join(map(variable, ("admin_audience", "audience")))
+            raise PydanticCustomError("admin_audience", "{pair} must differ", {"pair": pair})
         return self
 
     @property
@@ -181,6 +199,14 @@ class Settings(BaseModel):
         """Where people reach this server, without a slash at the end."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.public_url or f"{'http' if self.tls_cert_file is None else 'https'}://{host}:{self.port}"
+
+    @property
+    def console_base_url(self) -> str | None:
+        """Where operators reach the console, without a slash at the end; `None` where nobody can."""
+        if self.console_url is not None or not self.admin_port:
+            return self.console_url
+        host = f"[{self.admin_host}]" if ":" in self.admin_host else self.admin_host
+        return f"{'http' if self.tls_cert_file is None else 'https'}://{host}:{self.admin_port}"
 
     @property
     def demo_credentials_file(self) -> Path:

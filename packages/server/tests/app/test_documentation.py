@@ -128,8 +128,10 @@ class TestDocument:
         assert list(document["components"]["securitySchemes"]) == ["bearer"]
         scheme = document["components"]["securitySchemes"]["bearer"]
         assert (scheme["type"], scheme["scheme"], scheme["bearerFormat"]) == ("http", "bearer", "JWT")
-        for path, _, operation in operations(document):
-            expected: list[Any] = [{"bearer": []}] if path.startswith("/ext/") else []
+        for path, method, operation in operations(document):
+            kind = "read" if method == "get" else "write"
+            (group,) = operation["tags"]
+            expected: list[Any] = [{"bearer": [f"{group}:{kind}"]}] if path.startswith("/ext/") else []
             assert operation.get("security", []) == expected, path
 
     def test_every_operation_has_a_name_a_summary_and_a_known_tag(self, document: dict[str, Any]) -> None:

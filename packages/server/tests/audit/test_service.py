@@ -622,3 +622,39 @@ class TestReading:
             [kept] = session.execute(text("SELECT hash FROM audit_batches WHERE number = 2")).scalars()
         for record in records()[2:5]:
             assert record.hash == rules.record_hash(kept, (record.seq, *record.draft))
+
+
+class TestChoosing:
+    def test_records_are_chosen_by_request_by_what_they_are_and_by_place(self, append: Any, records: Any) -> None:
+        append(3)
+        append(2, action="token.issue", outcome="issued", client_id="acme-abcdefghijklm")
+        append(1, action="token.issue", outcome="invalid_client", client_id="acme-abcdefghijklm")
+        numbers = [
+            [each.seq for each in records(**chosen)]
+            for chosen in (
+                {"request_id": "1"}, {"request_id": "1", "but_issued": True}, {"but_issued": True}, {"acts_only": True},
+                {"before": 3}, {"client_id": "acme-abcdefghijklm", "but_issued": True},
+            )
+        ]  # fmt: skip
+        assert numbers == [[2, 5], [2], [1, 2, 3, 6], [1, 2, 3], [1, 2], [6]]
+        assert [each.seq for each in records(1, before=3)] == [2]
+
+    def test_refusals_are_found_without_looking_at_issued_tokens(self, database: Database) -> None:
+        if not database.is_sqlite:
+            pytest.skip("a planner with statistics of its own")
+        with database.read() as session:
+            connection = session.connection()
+            plans = [
+                str(
+                    connection.execute(
+                        text(
+                            f"EXPLAIN QUERY PLAN SELECT seq FROM audit_records WHERE {column} = 'x' "  # noqa: S608 - ours
+                            "AND outcome <> 'issued' ORDER BY seq DESC LIMIT 9"
+                        )
+                    ).all()
+                )
+                for column in ("client_id", "merchant_id", "request_id")
+            ]
+        assert "ix_audit_records_client_id_but_issued" in plans[0]
+        assert "ix_audit_records_merchant_id_but_issued" in plans[1]
+        assert "ix_audit_records_request_id" in plans[2]

@@ -19,6 +19,7 @@ from sqlalchemy import create_engine, make_url, text
 from ecross_server.auth.registry import Registry
 from ecross_server.auth.service import AuthService
 from ecross_server.auth.tokens import KeySet, new_signing_keys
+from ecross_server.auth.uses import CallMeter
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database
 from ecross_server.kit.private_files import write_private_file
@@ -56,7 +57,7 @@ MakeService = Callable[..., AuthService]
 
 
 @pytest.fixture
-def make_service(settings: Settings, registry: Registry, wall_clock: ManualClock) -> MakeService:
+def make_service(settings: Settings, registry: Registry, database: Database, wall_clock: ManualClock) -> MakeService:
     def make(**changes: Any) -> AuthService:
         values: dict[str, Any] = {
             "registry": registry,
@@ -65,6 +66,7 @@ def make_service(settings: Settings, registry: Registry, wall_clock: ManualClock
             "issuer": settings.issuer,
             "audience": settings.audience,
             "lifetime_seconds": 28800,
+            "calls": CallMeter(database),
             "clock": wall_clock,
         }
         return AuthService(**(values | changes))

@@ -16,6 +16,7 @@ from ecross_server.audit.rules import Actor, derive_keys
 from ecross_server.auth.errors import InvalidClientError, RegistryStaleError
 from ecross_server.auth.registry import Registry
 from ecross_server.auth.service import PEPPER_CHANGES, AuthService
+from ecross_server.auth.uses import CallMeter
 from ecross_server.kit.clock import rfc3339, utc_now
 from ecross_server.kit.database import Database, DatabaseAwayError
 from ecross_server.kit.private_files import write_private_file
@@ -244,7 +245,7 @@ class TestLaggingFile:
         other = AuthService(
             registry=Registry(database), peppers_file=pepper_file.path,
             signing_keys_file=pepper_file.path.with_name("signing-keys.json"),
-            issuer="i", audience="a", lifetime_seconds=28800,
+            issuer="i", audience="a", lifetime_seconds=28800, calls=CallMeter(database),
         )  # fmt: skip
         merchants.rotate_peppers(pepper_file.path, now=utc_now())
         other.refresh()

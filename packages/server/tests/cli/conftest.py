@@ -20,6 +20,7 @@ from ecross_server.kit.clock import utc_now
 from ecross_server.kit.private_files import write_private_file
 from ecross_server.merchants.rules import new_peppers
 from ecross_server.settings import Settings
+from forking import run_forked
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,15 @@ def acme(on_sqlite: Settings, cli: Cli) -> dict[str, str]:
 
 @pytest.fixture
 def run_cli(command_environment: dict[str, str], tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
-    """Runs the real command as a process of a shell, with its redirections, on the same data folder as `cli`."""
+    """Runs the real command on the same data folder as `cli`; with redirections, as a process of a shell."""
     environment = command_environment | {"ECROSS_SERVER_DATA_DIR": str(tmp_path / "data")}
     command = str(Path(sys.executable).with_name("ecross-server"))
 
     def run_process(
         *arguments: str, redirections: str = "", stdin: bytes = b"", stdout: int = subprocess.PIPE, **variables: str
     ) -> subprocess.CompletedProcess[bytes]:
+        if not redirections:
+            return run_forked([command, *arguments], env=environment | variables, stdin=stdin, stdout=stdout)
         return subprocess.run(
             ["sh", "-c", f'exec "$@" {redirections}', "sh", command, *arguments],
             input=stdin,

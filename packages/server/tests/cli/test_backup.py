@@ -35,6 +35,7 @@ from ecross_server.kit.database import Database
 from ecross_server.kit.folder_use import sole_use
 from ecross_server.merchants.rules import new_peppers
 from ecross_server.settings import Settings, load_settings
+from forking import ForkedProcess
 
 if TYPE_CHECKING:
     from conftest import ServerProcess, StartServer
@@ -195,6 +196,19 @@ class TestTheRehearsal:
         assert cli("restore", str(file), "--force").code == 0
         (link,) = cli("hand-overs", "list", "--json").result["handOvers"]
         assert (link["state"], link["cancelledBy"][:9]) == ("cancelled", "operator:")
+
+    @pytest.mark.usefixtures("acme")
+    def test_no_operator_is_signed_in_after_a_restore(self, own: Settings, cli: Cli, file: Path) -> None:
+        assert cli("operators", "add", "jane", "--name", "Jane", "--role", "owner").code == 0
+        with closing(Database(own.database_url.get_secret_value())) as database:
+            with database.write() as session:
+                session.execute(text("UPDATE operators SET status = 'active'"))
+            database.close()
+            cli("backup", str(file))
+            assert cli("restore", str(file), "--force").code == 0
+            with database.read() as session:
+                assert session.scalar(text("SELECT epoch FROM operators")) > 100_000_000
+                assert session.scalar(text("SELECT count(*) FROM operator_invitations")) == 0
 
     @pytest.mark.usefixtures("acme")
     def test_restoring_twice_goes_on_from_the_higher_of_both(self, own: Settings, cli: Cli, file: Path) -> None:
@@ -764,7 +778,7 @@ def test_a_restore_that_is_killed_leaves_the_old_state_or_the_new_one(
     }
     seen = set()
     for attempt in range(ATTEMPTS):
-        process = subprocess.Popen(
+        process = ForkedProcess(
             [str(Path(sys.executable).with_name("ecross-server")), "restore", str(file), "--force"],
             env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip

@@ -31,7 +31,8 @@ class TestIssue:
         first = register("ACME")
         out = cli("credentials", "issue", "ACME", "--label", "ERP", "--expires-in", "90d", "--json").result
         assert list(out) == [
-            "merchantId", "clientId", "secretId", "clientSecret", "label", "createdAt", "expiresAt",
+            "merchantId", "clientId", "secretId", "clientSecret", "label", "createdAt", "expiresAt", "scope",
+            "allowedNetworks",
         ]  # fmt: skip
         assert (out["merchantId"], out["label"]) == ("ACME", "ERP")
         assert out["clientId"] != first.client.id
@@ -92,7 +93,7 @@ class TestList:
             (beta.client.id, "BETA", "active"),
         ]
         for row in listed:
-            assert list(row) == ["clientId", "merchantId", "status", "createdAt", "secrets"]
+            assert list(row) == ["clientId", "merchantId", "status", "scope", "allowedNetworks", "createdAt", "secrets"]
             assert [list(secret) for secret in row["secrets"]] == [SECRET_KEYS]
         assert listed[0]["secrets"][0]["label"] == "ERP"
         assert listed[0]["secrets"][0]["secretId"] == acme.secret.id
@@ -111,9 +112,10 @@ class TestList:
         header, row = ended.out.splitlines()
         assert header.split() == [
             "MERCHANT", "CLIENT", "ID", "SECRET", "LABEL", "STATUS", "ISSUED", "EXPIRES", "RETIRES", "LAST", "USED",
+            "SCOPE", "FROM",
         ]  # fmt: skip
         assert row.split()[:5] == ["ACME", issued.client.id, issued.secret.id, "ERP", "active"]
-        assert row.split()[7:] == ["never", "-", "-"]
+        assert row.split()[7:] == ["never", "-", "-", "merchant", "anywhere"]
         assert issued.client_secret not in ended.out
 
     def test_without_any_there_is_a_way_on(self, cli: Cli) -> None:
@@ -133,7 +135,7 @@ class TestRevoke:
         issued = register("ACME")
         for _ in range(2):  # twice does no harm
             out = cli("credentials", "revoke", issued.client.id, "--json").result
-            assert list(out) == ["clientId", "merchantId", "status", "createdAt", "secrets"]
+            assert list(out) == ["clientId", "merchantId", "status", "scope", "allowedNetworks", "createdAt", "secrets"]
             assert out["clientId"] == issued.client.id
             assert (out["status"], out["secrets"][0]["status"]) == ("revoked", "revoked")
 

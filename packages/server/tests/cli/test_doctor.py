@@ -80,6 +80,7 @@ def test_people_read_checks_then_settings(cli: Cli) -> None:
     assert [line.split() for line in lines if "_PORT" in line] == [
         ["ECROSS_SERVER_PORT", "8000", "default"],
         ["ECROSS_SERVER_METRICS_PORT", "9464", "default"],
+        ["ECROSS_SERVER_ADMIN_PORT", "0", "default"],
     ]
     assert [line.split() for line in lines if "REDIS" in line] == [["ECROSS_SERVER_REDIS_URL", "-", "default"]]
 

@@ -17,8 +17,10 @@ from typing import Any
 
 import pytest
 
+from ecross_server.cli.main import _interrupt_again
 from ecross_server.cli.skus import BATCH
 from ecross_server.settings import Settings
+from forking import ForkedProcess
 
 Cli = Callable[..., Any]
 RunCli = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -218,7 +220,7 @@ class TestStreams:
 
     @pytest.mark.usefixtures("acme")
     def test_a_full_disk_behind_the_output_is_told_in_a_sentence(self, run_cli: RunCli) -> None:
-        ended = run_cli("merchants", "list", redirections=">/dev/full")
+        ended = run_cli("merchants", "list", redirections=">/dev/full", PYTHONUNBUFFERED="")  # as it is for most people
         assert ended.returncode == 5
         assert ended.stderr == b"error: The result cannot be printed: No space left on device.\n"
         ended = run_cli("merchants", "list", "--json", redirections=">/dev/full")
@@ -258,12 +260,33 @@ def test_python_m_ecross_server_is_the_same_command(command_environment: dict[st
     assert ended.stdout == f"ecross-server {version('ecross-server')}\n".encode()
 
 
+class Finalized:
+    """What raises where nobody can catch it."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __del__(self) -> None:
+        raise self._error
+
+
+def test_an_interrupt_within_a_finalizer_interrupts_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", _interrupt_again)
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - at some time after the finalizer
+        Finalized(KeyboardInterrupt())
+        time.sleep(1)
+    Finalized(ValueError("something else"))
+    assert "ValueError: something else" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("acme")
 @pytest.mark.parametrize("as_json", [False, True])
 def test_an_interrupted_command_ends_with_130_and_keeps_what_it_has_saved(
     command_environment: dict[str, str], tmp_path: Path, *, as_json: bool
 ) -> None:
-    process = subprocess.Popen(
+    process = ForkedProcess(
         [Path(sys.executable).with_name("ecross-server"), "skus", "import", "ACME", "-", *(["--json"] * as_json)],
         env=command_environment | {"ECROSS_SERVER_DATA_DIR": str(tmp_path / "data")},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -45,7 +45,7 @@ class TestOffer:
         out = cli("credentials", "issue", "ACME", *options, "--json").result
         assert list(out) == [
             "merchantId", "clientId", "secretId", "handOverId", "handOverUrl", "handOverExpiresAt", "handOverCode",
-            "label", "createdAt", "expiresAt",
+            "label", "createdAt", "expiresAt", "scope", "allowedNetworks",
         ]  # fmt: skip
         assert (life(out), out["label"], out["secretId"]) == (timedelta(hours=12), "ERP", None)
         assert re.fullmatch("[a-z2-7]{5}-[a-z2-7]{5}", out["handOverCode"])
@@ -185,10 +185,11 @@ class TestReceipts:
         cli("merchants", "register", "ACME", "--name", "Acme", "--no-credentials")
         made = issue()
         with database.write() as session:
-            service.reveal_secret(session, made["handOverId"], peppers=peppers, now=utc_now(), by=operator)
+            issued = service.reveal_secret(session, made["handOverId"], peppers=peppers, now=utc_now(), by=operator)
+            secret_id = issued.secret.id
         ended = cli("hand-overs", "cancel", made["handOverId"], "--json")
         assert (ended.code, ended.error["code"]) == (4, "hand_over_revealed")
-        assert f"credentials revoke {made['clientId']}" in ended.error["message"]
+        assert f"credentials leaked {made['clientId']} {secret_id}" in ended.error["message"]
 
     def test_an_expired_one_is_shown_as_never_revealed(
         self, cli: Cli, database: Database, peppers: Peppers, operator: Actor

@@ -8,7 +8,6 @@ import os
 import pty
 import re
 import struct
-import subprocess
 import sys
 import termios
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from ecross_server.cli.output import plain, print_json, print_table, shown
+from forking import ForkedProcess
 
 Cli = Callable[..., Any]
 OnTerminal = Callable[..., tuple[int, str]]
@@ -39,7 +39,7 @@ def on_terminal(command_environment: dict[str, str], tmp_path: Path) -> OnTermin
     def run_command(*arguments: str, columns: int, **variables: str) -> tuple[int, str]:
         ours, its = pty.openpty()
         fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        process = subprocess.Popen(
+        process = ForkedProcess(
             [Path(sys.executable).with_name("ecross-server"), *arguments],
             env=environment | variables, stdin=its, stdout=its, stderr=its, start_new_session=True,
         )  # fmt: skip

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import text
 
+from ecross_server.kit.database import Database
 from ecross_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
 Cli = Callable[..., Any]
 
-ROW = ["pepperId", "status", "createdAt", "secrets"]
+ROW = ["pepperId", "status", "createdAt", "secrets", "operators"]
 
 
 def test_through_a_life_of_peppers(cli: Cli, prepared: Settings, register: Register) -> None:
@@ -47,7 +50,7 @@ class TestPeople:
         assert out.startswith(f"The pepper {new['id']} is used now.\nSecrets come under it at their next use.")
         table = cli("peppers", "list").out
         header, first, second = table.splitlines()
-        assert header.split() == ["PEPPER", "STATUS", "CREATED", "USED", "FROM", "SECRETS"]
+        assert header.split() == ["PEPPER", "STATUS", "CREATED", "USED", "FROM", "SECRETS", "OPERATORS"]
         assert (first.split()[:2], second.split()[:2]) == ([new["id"], "active"], [old["id"], "older"])
         for entry in (new, old):
             assert entry["value"] not in out + table
@@ -62,6 +65,19 @@ class TestPeople:
         assert cli("peppers", "retire", old, "--force").out.splitlines()[1] == (
             f"Revoked {words} that only it could check."
         )
+
+    @pytest.mark.parametrize(("count", "words"), [(1, "1 operator"), (2, "2 operators")])
+    def test_learn_how_many_operators_a_force_has_cost(
+        self, cli: Cli, on_sqlite: Settings, count: int, words: str
+    ) -> None:
+        old = cli("peppers", "list", "--json").result["peppers"][0]["pepperId"]
+        for number in range(count):
+            cli("operators", "add", f"op{number}", "--name", "Jane", "--role", "viewer")
+        with closing(Database(on_sqlite.database_url.get_secret_value())) as database, database.write() as session:
+            session.execute(text("UPDATE operators SET password_hash = 'x', pepper_id = :old"), {"old": old})
+        cli("peppers", "rotate")
+        assert cli("peppers", "retire", old, "--json").error["code"] == "pepper_in_use"
+        assert cli("peppers", "retire", old, "--force").out.splitlines()[1] == f"To be invited again: {words}."
 
     def test_may_let_it_wait(self, cli: Cli) -> None:
         assert " is used from 2" in cli("peppers", "rotate", "--after", "10m").out

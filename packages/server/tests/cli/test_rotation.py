@@ -14,10 +14,10 @@ import pytest
 from sqlalchemy import Engine, event
 
 from ecross_server.audit.rules import TokenEvent
-from ecross_server.cli import secrets
 from ecross_server.kit.clock import parse_instant, rfc3339
 from ecross_server.kit.database import Database
 from ecross_server.kit.identifiers import BASE62
+from ecross_server.merchants import rules
 from ecross_server.merchants.rules import is_client_secret, new_client_secret
 from ecross_server.merchants.uses import note_secret_uses
 from ecross_server.settings import Settings
@@ -25,7 +25,17 @@ from ecross_server.settings import Settings
 Cli = Callable[..., Any]
 Acme = dict[str, str]
 
-ISSUED = ["merchantId", "clientId", "secretId", "clientSecret", "label", "createdAt", "expiresAt"]
+ISSUED = [
+    "merchantId",
+    "clientId",
+    "secretId",
+    "clientSecret",
+    "label",
+    "createdAt",
+    "expiresAt",
+    "scope",
+    "allowedNetworks",
+]
 SECRET = re.compile(r"ecs_[0-9A-Za-z]{49}")
 
 
@@ -249,11 +259,11 @@ class TestCheck:
 
 @pytest.mark.parametrize("chunk", [1, 7, 53, 54, 1000, 10_000])
 def test_a_secret_is_found_wherever_the_text_is_cut(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    monkeypatch.setattr(secrets, "CHUNK", chunk)
+    monkeypatch.setattr(rules, "CHUNK", chunk)
     first, second = new_client_secret(), new_client_secret()
     filler = b"x" * 3000
     text = b"\n".join([filler + b"ecs_" + first.encode() + second.encode(), b"", first.encode(), b"ecs_", filler])
-    found = list(secrets.sightings(io.BytesIO(text)))
+    found = list(rules.sightings(io.BytesIO(text)))
     assert [tuple(each) for each in found] == [(1, 3005, first), (1, 3058, second), (3, 1, first)]
     assert first not in repr(found)
 

@@ -22,6 +22,7 @@ from ecross_server.kit.clock import utc_now
 from ecross_server.kit.private_files import UnwritableError
 from ecross_server.merchants.rules import new_peppers
 from ecross_server.settings import Settings, load_settings
+from forking import ForkedProcess
 
 if TYPE_CHECKING:
     from conftest import StartServer
@@ -65,7 +66,8 @@ class TestStart:
     def test_alone_on_an_empty_folder_it_serves_and_registers_nobody(self, start_server: StartServer) -> None:
         server = start_server("--workers", "2")
         assert server.facts == {
-            "url": server.url, "workers": 2, "dataDir": str(server.data_dir), "metricsUrl": None
+            "url": server.url, "workers": 2, "dataDir": str(server.data_dir), "metricsUrl": None,
+            "adminUrl": None,
         }  # fmt: skip
         assert re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d+", server.url)
         assert {path.name for path in server.data_dir.iterdir()} >= ALL_MADE
@@ -92,9 +94,9 @@ class TestStart:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         with Path("/dev/full").open("wb") as full:
-            process = subprocess.Popen(
+            process = ForkedProcess(
                 [Path(sys.executable).with_name("ecross-server"), "serve", "--port", str(port)],
-                env=command_environment, stdout=full, stderr=subprocess.PIPE,
+                env=command_environment | {"PYTHONUNBUFFERED": ""}, stdout=full, stderr=subprocess.PIPE,
             )  # fmt: skip
         with process:
             wait_for(lambda: httpx2.get(f"http://127.0.0.1:{port}/health/live").status_code == 200)
@@ -111,7 +113,7 @@ def start_two(command_environment: dict[str, str]) -> Iterator[Callable[..., lis
         command = [str(Path(sys.executable).with_name("ecross-server")), "serve", "--port", "0", "--json", *arguments]
         for _ in range(2):
             started.append(  # noqa: PERF401 - kept one by one, so that each is stopped whatever happens to the next
-                subprocess.Popen(command, env=command_environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                ForkedProcess(command, env=command_environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
             )
         facts = []
         for process in started:
@@ -150,6 +152,12 @@ class TestBanner:
         assert "-d @credentials.json\n" in text
         assert "demo-credentials.json" not in text
 
+    def test_it_says_where_operators_are_served(self) -> None:
+        assert "Administration" not in banner({}, has_demo=False)
+        text = banner({}, has_demo=False, admin_url="http://127.0.0.1:8001/admin")
+        assert "Console: http://127.0.0.1:8001/console (operators: ecross-server operators add)\n" in text
+        assert "Administration: http://127.0.0.1:8001/admin/docs\n" in text
+
     def test_a_folder_with_a_space_can_be_pasted(self) -> None:
         text = banner({"data_dir": "/srv/my shop's data"}, has_demo=True)
         assert """-d @'/srv/my shop'"'"'s data/demo-credentials.json'""" in text
@@ -172,8 +180,8 @@ class TestBanner:
         assert _url(Settings.model_validate(tls), 443) == f"https://{shown}:443"
 
 
-def banner(settings: dict[str, Any], *, has_demo: bool) -> str:
-    return _banner(Settings.model_validate(settings), "http://127.0.0.1:8000", has_demo=has_demo)
+def banner(settings: dict[str, Any], *, has_demo: bool, **urls: str) -> str:
+    return _banner(Settings.model_validate(settings), "http://127.0.0.1:8000", has_demo=has_demo, **urls)
 
 
 class TestServices:

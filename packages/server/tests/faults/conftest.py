@@ -9,7 +9,9 @@ import select
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from sqlalchemy import make_url
 
 from ecross_server.merchants.service import IssuedCredential
 from ecross_server.settings import Settings
+from forking import ForkedProcess
 
 if TYPE_CHECKING:
     from conftest import ServerProcess, StartServer
@@ -100,35 +103,6 @@ class Line:
             self._open -= {near, far}
 
 
-FORKING = """
-import json, os, select, signal, sys, time
-from ecross_server.cli.commands import make_app, run_command
-make_app()
-import ecross_server.merchants.service, sqlalchemy.dialects.sqlite, psycopg
-for line in sys.stdin:
-    asked = json.loads(line)
-    output = os.memfd_create("output")
-    pid = os.fork()
-    if not pid:
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        code = run_command(asked["arguments"])
-        sys.stdout.flush()
-        os._exit(code)
-    began = time.monotonic()
-    ended = os.pidfd_open(pid)
-    select.select([ended], [], [], asked["seconds"])
-    os.kill(pid, signal.SIGKILL)  # also if it has ended: it is not reaped yet
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    seconds = time.monotonic() - began
-    os.close(ended)
-    with open(output, encoding="utf-8") as stream:
-        stream.seek(0)
-        print(json.dumps({"code": code, "seconds": seconds, "out": stream.read()}), flush=True)
-"""
-"""Imports the commands once, and runs each in a fork: 200 starts of Python would take minutes."""
-
-
 class Ended(NamedTuple):
     """How a command ended, and the one object that it said: its result or its error; `None` if it was killed before."""
 
@@ -141,25 +115,31 @@ Run = Callable[..., Ended]
 
 
 @pytest.fixture
-def run(settings: Settings, database_url: str) -> Iterator[Run]:
+def run(settings: Settings, database_url: str) -> Run:
     """Runs a command on the prepared data folder, and kills it after so many seconds."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", FORKING],
-        env=os.environ | {"ECROSS_SERVER_DATA_DIR": str(settings.data_dir), "ECROSS_SERVER_DATABASE_URL": database_url},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
+    environment = os.environ | {
+        "ECROSS_SERVER_DATA_DIR": str(settings.data_dir),
+        "ECROSS_SERVER_DATABASE_URL": database_url,
+    }
+    command = str(Path(sys.executable).with_name("ecross-server"))
 
     def run_and_kill(*arguments: str, seconds: float = 30.0) -> Ended:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps({"arguments": [*arguments, "--json"], "seconds": seconds}).encode() + b"\n")
-        process.stdin.flush()
-        ended = json.loads(process.stdout.readline())
-        is_whole = ended["out"].endswith("}\n")
-        return Ended(ended["code"], ended["seconds"], json.loads(ended["out"]) if is_whole else None)
+        with tempfile.TemporaryFile() as output:
+            process = ForkedProcess(
+                [command, *arguments, "--json"], env=environment, stdout=output, stderr=subprocess.STDOUT
+            )
+            began = time.monotonic()
+            ended = os.pidfd_open(process.pid)  # `wait` with a time would look now and then, and kill late
+            select.select([ended], [], [], seconds)
+            process.kill()
+            code = process.wait()
+            took = time.monotonic() - began
+            os.close(ended)
+            output.seek(0)
+            said = output.read()
+        return Ended(code, took, json.loads(said) if said.endswith(b"}\n") else None)
 
-    yield run_and_kill
-    process.communicate()
+    return run_and_kill
 
 
 @pytest.fixture

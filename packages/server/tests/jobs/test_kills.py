@@ -31,13 +31,18 @@ POLICY = Policy(most_attempts=10_000, first_delay_seconds=0.001, longest_delay_s
 def handle(job, finish):
     with finish() as session:
         session.execute(text("INSERT INTO test_effects VALUES (:n)"), {"n": job.payload["n"]})
-        queue_job(session, "test.follow", dict(job.payload))
+        queue_job(session, "test.follow", dict(job.payload), key=f"k/{job.payload['n']}")
 
 def follow(job, finish):
     with finish() as session:
-        session.execute(text("INSERT INTO test_effects VALUES (:n)"), {"n": -job.payload["n"]})
+        for payload in (job.payload, *finish.take_along(session, "k/", len)):
+            session.execute(text("INSERT INTO test_effects VALUES (:n)"), {"n": -payload["n"]})
 
-KINDS = {"test.change": Kind(handle, POLICY), "test.follow": Kind(follow, POLICY)}
+KINDS = {
+    "test.change": Kind(handle, POLICY),
+    "test.follow": Kind(follow, Policy(most_attempts=10_000, most_along=5, first_delay_seconds=0.001,
+        longest_delay_seconds=0.001)),
+}
 
 def work(place):
     Runner(Database(url), KINDS, worker=f"w{place}", poll_seconds=0.002).run_until(lambda s: time.sleep(s) or False)

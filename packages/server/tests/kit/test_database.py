@@ -27,6 +27,7 @@ from ecross_server.kit.database import (
     DatabaseAwayError,
     ExactDecimal,
     UtcDateTime,
+    among,
     take_turns,
     translated_errors,
 )
@@ -255,6 +256,47 @@ def test_a_turn_ends_with_its_transaction_also_when_that_fails(own: Database) ->
         fail()
     with own.write() as session:
         take_turns(session, "name")
+
+
+def test_a_turn_that_a_transaction_has_is_not_asked_for_again(own: Database) -> None:
+    asked: list[str] = []
+    event.listen(own.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    with own.write() as session:
+        session.execute(select(1))
+        asked.clear()
+        take_turns(session, "one")
+        take_turns(session, "one")
+        take_turns(session, "other")
+    assert len(asked) == (0 if own.is_sqlite else 2)
+
+
+def test_a_turn_that_was_taken_in_a_savepoint_is_taken_anew_for_it_may_be_undone(own: Database) -> None:
+    with own.write() as session:
+        with contextlib.suppress(ZeroDivisionError), session.begin_nested():
+            take_turns(session, "name")
+            add_and_fail(session, id=1)
+        with ThreadPoolExecutor(1) as pool:
+            take_turns(session, "name")
+            other = pool.submit(take, own, "name")
+            with pytest.raises(NotYetError):
+                other.result(SHORT)
+            session.rollback()
+            other.result(LONG)
+
+
+def take(database: Database, name: str) -> None:
+    with database.write() as session:
+        session.execute(select(1))
+        take_turns(session, name)
+
+
+@pytest.mark.parametrize("values", [[], [2], [3, 1, 4, 5]])
+def test_rows_are_found_by_one_of_many_values(own: Database, values: list[int]) -> None:
+    with own.write() as session:
+        for number in range(1, 4):
+            add(session, id=number)
+        found = session.scalars(select(kept.c.id).where(among(session, kept.c.id, values)).order_by(kept.c.id)).all()
+    assert found == sorted({1, 2, 3} & set(values))
 
 
 def test_sqlite_begins_writes_and_reads_differently(sqlite: Database) -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from ecross_server.kit.logs import LineWriter, LogFormat, LogLevel, configure_logs, lost_lines, redact, request_log
 
 SECRET = "ecs_" + "aB3" * 16 + "Z"
+INVITATION, SESSION = "eoi_" + "aB3" * 14 + "Z", "eos_" + "aB3" * 14 + "Z"
 TOKEN = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhY21lIn0.c2lnbmF0dXJl-_"
 FORMATS: list[LogFormat] = ["text", "json"]
 
@@ -221,7 +222,7 @@ def test_redacting_never_breaks_a_json_line(text: str) -> None:
 
 
 @examples(max_examples=100, deadline=None)
-@given(st.text(), st.text(), st.sampled_from([SECRET, TOKEN]))
+@given(st.text(), st.text(), st.sampled_from([SECRET, TOKEN, INVITATION, SESSION]))
 def test_a_secret_between_any_texts_is_blotted_out(before: str, after: str, secret: str) -> None:
     assert secret not in redact(before + secret + after)
 

@@ -17,6 +17,7 @@ import pytest
 
 from ecross_server.kit import turns as module
 from ecross_server.kit.turns import Turn, Turns
+from forking import ForkedProcess
 
 LONG = 20.0
 """Seconds after which something that should happen is taken not to."""
@@ -64,7 +65,7 @@ def start(file: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
     def start_process(script: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
+        process = ForkedProcess(
             [sys.executable, "-c", script, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         started.append(process)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from ecross_server.kit.database import TURN_SHARE, Database, DatabaseAwayError
+from forking import ForkedProcess
 
 LONG = 20.0
 """Seconds after which something that should happen is taken not to."""
@@ -99,7 +99,7 @@ def is_locked(path: Path, kind: str) -> bool:
 def test_a_process_that_writes_without_a_pause_lets_another_one_in(database: Database, path: Path) -> None:
     with database.write() as session:
         add(session)
-        other = subprocess.Popen([sys.executable, "-c", WRITE, str(database.engine.url)])
+        other = ForkedProcess([sys.executable, "-c", WRITE, str(database.engine.url)])
         until(lambda: is_locked(path, "next"))
     write(database)  # at once
     assert other.wait(LONG) == 0

@@ -48,8 +48,8 @@ def secret_of(credential: IssuedCredential, **others: Any) -> dict[str, Any]:
 
 def client_of(credential: IssuedCredential, **others: Any) -> dict[str, Any]:
     return {
-        "clientId": credential.client.id, "merchantId": "ACME", "status": "active", "createdAt": SHOWN,
-        "secrets": [secret_of(credential)],
+        "clientId": credential.client.id, "merchantId": "ACME", "status": "active", "scope": "merchant",
+        "allowedNetworks": None, "createdAt": SHOWN, "secrets": [secret_of(credential)],
     } | others  # fmt: skip
 
 
@@ -74,11 +74,14 @@ def test_a_registered_merchant_shows_its_first_secret_once(database: Database, p
 def test_an_issued_credential_has_the_keys_of_the_interface(database: Database, peppers: Peppers) -> None:
     _, credential = issued(database, peppers, label="ERP", expires_in=timedelta(days=1))
     out = wire(IssuedCredentialOut.of(credential))
-    assert list(out) == ["merchantId", "clientId", "secretId", "clientSecret", "label", "createdAt", "expiresAt"]
+    assert list(out) == [
+        "merchantId", "clientId", "secretId", "clientSecret", "label", "createdAt", "expiresAt", "scope",
+        "allowedNetworks",
+    ]  # fmt: skip
     assert out == {
         "merchantId": "ACME", "clientId": credential.client.id, "secretId": credential.secret.id,
         "clientSecret": credential.client_secret, "label": "ERP", "createdAt": SHOWN,
-        "expiresAt": "2026-01-03T03:04:05.678Z",
+        "expiresAt": "2026-01-03T03:04:05.678Z", "scope": "merchant", "allowedNetworks": None,
     }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from ecross_server.merchants.errors import (
     MerchantNotFoundError,
 )
 from ecross_server.merchants.models import Client, Merchant, RegistryRevision, Secret
-from ecross_server.merchants.rules import Peppers, is_client_secret, new_peppers
+from ecross_server.merchants.rules import Allowance, Peppers, is_client_secret, new_peppers
 from ecross_server.merchants.service import IssuedCredential, RegistryClient, RegistrySecret
 from ecross_server.merchants.uses import note_secret_uses
 
@@ -340,7 +340,12 @@ class TestDisableAndEnable:
         assert changed.keys() == ids
         assert {(client.epoch, client.is_active) for client in changed.values()} == {(2, False)}
         assert changes(database, 0)[1][other] == RegistryClient(
-            other, "OTHER", is_active=True, scope="merchant", epoch=1, secrets=changes(database, 0)[1][other].secrets
+            other,
+            "OTHER",
+            is_active=True,
+            allowance=Allowance("merchant", None),
+            epoch=1,
+            secrets=changes(database, 0)[1][other].secrets,
         )
 
     def test_disabling_twice_changes_nothing_more(self, database: Database, credential: IssuedCredential) -> None:
@@ -506,7 +511,7 @@ class TestRegistryChanges:
         end = (NOW + timedelta(hours=1)).timestamp()
         assert clients == {
             issued.client.id: RegistryClient(
-                issued.client.id, merchant_id, is_active=True, scope="merchant", epoch=1,
+                issued.client.id, merchant_id, is_active=True, allowance=Allowance("merchant", None), epoch=1,
                 secrets=(
                     RegistrySecret(
                         peppers.digest(issued.client_secret), peppers.current, ends, issued.secret.id

@@ -66,9 +66,14 @@ def replay(connection: Connection, statements: list[dict[str, Any]]) -> int:
     return rows
 
 
+UNRELEASED = {"0008", "0009", "0010"}
+"""Revisions that came together with a later one: no released code has run on them alone."""
+
+
 def test_every_released_revision_has_its_statements() -> None:
-    assert list(migrations.REVISIONS[: len(RECORDED)]) == RECORDED
-    assert len(RECORDED) >= len(migrations.REVISIONS) - 1, "record.py was not run when the version before was released"
+    released = [revision for revision in migrations.REVISIONS if revision not in UNRELEASED]
+    assert released[: len(RECORDED)] == RECORDED
+    assert len(RECORDED) >= len(released) - 1, "record.py was not run when the version before was released"
 
 
 @pytest.mark.parametrize("version", RECORDED)

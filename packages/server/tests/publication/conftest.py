@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from ecross_server.app.events import subscribe_domains
 from ecross_server.audit.rules import Actor, derive_keys
 from ecross_server.catalog import service as catalog
-from ecross_server.catalog.rules import ProductsChanged
+from ecross_server.catalog.rules import ProductsChanged, SkuDraft
 from ecross_server.catalog.schemas import SkuOut, read_product
 from ecross_server.channels import service as channels
 from ecross_server.inventory import service as inventory
@@ -57,15 +57,25 @@ class World:
         data = EXAMPLE["globalSaleChannelData"] | (data or {})
         return EXAMPLE | {"skuId": sku_id, "productId": product_id, "globalSaleChannelData": data} | others
 
+    @staticmethod
+    def drafts(*skus: dict[str, Any]) -> list[SkuDraft]:
+        """A product as the catalog takes it."""
+        return read_product(json.dumps(skus).encode())
+
     @property
     def publishing(self) -> Mapping[str, Kind]:
         """The jobs of publication."""
         return publication_tasks.make_kinds(functools.partial(FeedFile.opened, self.folder))
 
     @property
+    def checking(self) -> Mapping[str, Kind]:
+        """The jobs of localization."""
+        return localization_tasks.make_kinds(self.books)
+
+    @property
     def kinds(self) -> dict[str, Kind]:
         """The jobs of all domains."""
-        return {**localization_tasks.make_kinds(self.books), **self.publishing}
+        return {**self.checking, **self.publishing}
 
     @contextmanager
     def acting(self) -> Iterator[Session]:
@@ -80,9 +90,8 @@ class World:
 
     def upsert(self, *skus: dict[str, Any], merchant_id: str = "ACME") -> None:
         """Send a product."""
-        drafts = read_product(json.dumps(skus).encode())
         with self.acting() as session:
-            catalog.upsert_skus(session, merchant_id, drafts, now=self.now)
+            catalog.upsert_skus(session, merchant_id, self.drafts(*skus), now=self.now)
 
     def stock(self, sku_id: str, quantity: int, merchant_id: str = "ACME") -> None:
         """Set stock."""

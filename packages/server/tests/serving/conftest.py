@@ -22,6 +22,7 @@ from ecross_server.kit.clock import utc_now
 from ecross_server.kit.private_files import write_private_file
 from ecross_server.merchants.rules import new_peppers
 from ecross_server.settings import Settings, load_settings
+from forking import ForkedProcess
 
 
 class SlowClient:
@@ -120,7 +121,7 @@ def supervise(command_environment: dict[str, str]) -> Iterator[Callable[..., sub
     started: list[subprocess.Popen[bytes]] = []
 
     def start(**variables: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
+        process = ForkedProcess(
             [sys.executable, "-c", SUPERVISE],
             env=command_environment | {"ECROSS_SERVER_PORT": "0"} | variables,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
+from forking import ForkedProcess
+
 if TYPE_CHECKING:
     from conftest import ServerProcess, StartServer
 
@@ -218,7 +220,7 @@ class TestUnwritableLog:
         self, demo_folder: Path, wait_for: WaitFor, command_environment: dict[str, str]
     ) -> None:
         with Path("/dev/full").open("wb") as full:
-            process = subprocess.Popen(
+            process = ForkedProcess(
                 [Path(sys.executable).with_name("ecross-server"), "serve", "--port", "0", "--json"],
                 env=command_environment | {"ECROSS_SERVER_METRICS_PORT": "auto"},
                 stdout=subprocess.PIPE, stderr=full,
@@ -235,7 +237,7 @@ class TestUnwritableLog:
 
     def test_a_closed_pipe_breaks_no_request(self, demo_folder: Path, command_environment: dict[str, str]) -> None:
         reading, writing = os.pipe()
-        process = subprocess.Popen(
+        process = ForkedProcess(
             [Path(sys.executable).with_name("ecross-server"), "serve", "--port", "0", "--json"],
             env=command_environment, stdout=subprocess.PIPE, stderr=writing,
         )  # fmt: skip

@@ -18,6 +18,7 @@ from sqlalchemy import text
 from ecross_server.jobs.service import list_dead_jobs, queue_job
 from ecross_server.kit.database import Database
 from ecross_server.settings import Settings
+from forking import ForkedProcess
 
 WaitFor = Callable[..., None]
 IsAlive = Callable[[int], bool]
@@ -76,7 +77,7 @@ class Supervised:
         }  # fmt: skip
         ours = {f"ECROSS_SERVER_{name}": value for name, value in ours.items()}
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
+            self.process = ForkedProcess(
                 [sys.executable, "-c", SCRIPT, str(folder)],
                 env=environment | ours, stdout=subprocess.PIPE, stderr=log,
             )  # fmt: skip

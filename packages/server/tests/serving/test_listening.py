@@ -13,6 +13,7 @@ from ecross_server.app.listening import (
     PortTakenError,
     UnusableAddressError,
     listen,
+    listen_for_administration,
     listen_for_metrics,
     require_protection,
 )
@@ -137,3 +138,25 @@ def test_only_this_machine_is_spoken_to_in_clear(host: str, *, is_private: bool)
     else:
         with pytest.raises(ClearTextError, match=f"On {host} secrets and tokens would go over the network in clear"):
             require_protection(settings)
+
+
+def test_operators_are_not_spoken_to_in_clear_either() -> None:
+    elsewhere = {"admin_host": "192.0.2.1"}
+    require_protection(Settings.model_validate(elsewhere))  # nothing listens there
+    with pytest.raises(ClearTextError, match=r"or listen on 127\.0\.0\.1 \(ECROSS_SERVER_ADMIN_HOST\)\.$"):
+        require_protection(Settings.model_validate({**elsewhere, "admin_port": 8001}))
+
+
+def test_without_a_port_for_operators_nothing_listens() -> None:
+    assert listen_for_administration(Settings.model_validate({})) is None
+
+
+def test_a_port_for_operators_that_cannot_be_used_names_its_settings(
+    listen_on: Listen, few_descriptors: Callable[[int], contextlib.AbstractContextManager[None]]
+) -> None:
+    port = port_of(listen_on("127.0.0.1", 0, 1)[0])
+    settings = Settings.model_validate({"admin_port": port})
+    with pytest.raises(PortTakenError, match="ECROSS_SERVER_ADMIN_PORT, or --admin-port; 0 for no administration"):
+        listen_for_administration(settings)
+    with few_descriptors(0), pytest.raises(UnusableAddressError, match="Check the settings ADMIN_HOST and ADMIN_PORT"):
+        listen_for_administration(settings)

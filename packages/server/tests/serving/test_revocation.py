@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from ecross_server.audit.rules import Actor, derive_keys
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database
-from ecross_server.merchants import rotation, service
+from ecross_server.merchants import restrictions, rotation, service
 from ecross_server.merchants.service import IssuedCredential
 
 BY = Actor("operator:test", derive_keys("test", {"test": bytes(32)}))
@@ -119,3 +119,29 @@ def test_registering_disabling_enabling_and_revoking_reach_every_process(
     assert skus_answers(server, answers[0].json()["token"]) == [401] * MANY
     assert skus_answers(server, live) == [200] * MANY  # the merchant's other client is none of it
     assert server.stop() == 0
+
+
+def test_limits_reach_every_process_and_the_tokens_of_before(server: ServerProcess, served_database: Database) -> None:
+    def limit(**options: Any) -> None:
+        with served_database.write() as session:
+            restrictions.restrict_client(session, issued.client.id, now=utc_now(), by=BY, **options)
+        wait_since(time.monotonic(), NEW_TOKENS_SECONDS)
+
+    with served_database.write() as session:
+        service.register_merchant(session, "ACME", "Acme", now=utc_now(), by=BY)
+    issued = issue(server, served_database)
+    wait_since(time.monotonic(), NEW_TOKENS_SECONDS)
+    token = token_answers(server, issued)[0].json()["token"]
+    assert skus_answers(server, token) == [200] * MANY
+
+    limit(networks=["198.51.100.0/24"], scope="catalog:read")
+    assert skus_answers(server, token) == [403] * MANY
+    assert statuses(token_answers(server, issued)) == [401] * MANY
+
+    limit(networks=["127.0.0.0/8"])
+    assert skus_answers(server, token) == [200] * MANY
+
+    limit(scope="inventory:read")  # which it could not: its tokens end
+    assert skus_answers(server, token) == [401] * MANY
+    answers = token_answers(server, issued)
+    assert skus_answers(server, answers[0].json()["token"]) == [403] * MANY

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
+from forking import run_forked
+
 if TYPE_CHECKING:
     from conftest import ServerProcess, StartServer
 
@@ -299,7 +301,7 @@ def run_serve(command_environment: dict[str, str]) -> RunServe:
 
     def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
         command = [str(Path(sys.executable).with_name("ecross-server")), "serve", *arguments]
-        return subprocess.run(command, env=command_environment, capture_output=True, check=False, timeout=60)
+        return run_forked(command, env=command_environment)
 
     return run
 

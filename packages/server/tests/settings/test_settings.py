@@ -24,6 +24,13 @@ DEFAULTS: dict[str, Any] = {
     "job_processes": 1,
     "services": ("auth", "product"),
     "metrics_port": 9464,
+    "admin_host": "127.0.0.1",
+    "admin_port": 0,
+    "console_url": None,
+    "admin_audience": "urn:ecross:admin",
+    "admin_token_lifetime_seconds": 3600,
+    "operator_session_idle_seconds": 1800,
+    "operator_session_seconds": 43200,
     "issuer": "urn:ecross:auth",
     "audience": "urn:ecross:api",
     "token_lifetime_seconds": 28800,
@@ -36,6 +43,7 @@ DEFAULTS: dict[str, Any] = {
     "public_url": None,
     "tls_cert_file": None,
     "tls_key_file": None,
+    "issuing_approval": False,
     "audit_retention_days": 400,
     "page_size": 100,
     "log_format": "auto",
@@ -54,6 +62,13 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "job_processes": ("0", 0),
     "services": (" product , auth ,", ("product", "auth")),
     "metrics_port": ("0", 0),
+    "admin_host": ("::1", "::1"),
+    "admin_port": ("8001", 8001),
+    "console_url": ("https://console.example/", "https://console.example"),
+    "admin_audience": ("urn:another", "urn:another"),
+    "admin_token_lifetime_seconds": ("60", 60),
+    "operator_session_idle_seconds": ("86400", 86400),
+    "operator_session_seconds": ("604800", 604800),
     "issuer": ("https://auth.example/é", "https://auth.example/é"),
     "audience": ("urn:other", "urn:other"),
     "token_lifetime_seconds": ("60", 60),
@@ -66,6 +81,7 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "limits_mode": ("observe", "observe"),
     "trusted_proxies": ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1")),
     "public_url": ("https://api.example/ecross/", "https://api.example/ecross"),
+    "issuing_approval": ("true", True),
     "audit_retention_days": ("0", 0),
     "page_size": ("1000", 1000),
     "log_format": ("json", "json"),
@@ -83,6 +99,12 @@ WRONG_VALUES: dict[str, list[str]] = {
     "job_processes": ["-1", "65", "topsecret"],
     "services": ["auth,orders", ",", "topsecret"],
     "metrics_port": ["-1", "65536", "topsecret"],
+    "admin_port": ["-1", "65536", "topsecret"],
+    "console_url": ["topsecret", "ftp://topsecret", "https://u:topsecret@h"],
+    "admin_audience": ["topsecret" * 30],
+    "admin_token_lifetime_seconds": ["59", "86401", "topsecret"],
+    "operator_session_idle_seconds": ["59", "topsecret"],
+    "operator_session_seconds": ["59", "topsecret"],
     "issuer": ["topsecret" * 30],
     "audience": ["topsecret" * 30],
     "token_lifetime_seconds": ["59", "86401", "topsecret"],
@@ -93,6 +115,7 @@ WRONG_VALUES: dict[str, list[str]] = {
     "trusted_proxies": ["10.0.0.0/33", "proxy.example", "10.0.0.1,topsecret"],
     "public_url": ["topsecret", "ftp://topsecret", "https://u:topsecret@h", "https://", "https://h:0", "https://h:x",
                    "https://h/?topsecret", "https://h/#topsecret", "https://h/ x", "https://é", "https://[h"],
+    "issuing_approval": ["topsecret", "maybe"],
     "audit_retention_days": ["-1", "36501", "topsecret"],
     "page_size": ["0", "1001", "topsecret"],
     "log_format": ["topsecret"],
@@ -330,6 +353,13 @@ class TestRefusals:
         set_variable(monkeypatch, "database_url", "postgresql://u:p@db/ecross")
         assert load_settings().settings.job_processes == 2
 
+    def test_merchants_and_operators_share_neither_port_nor_audience(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        set_variable(monkeypatch, "admin_port", "8000")
+        assert refusal().message.startswith("ECROSS_SERVER_ADMIN_PORT must be another port than ECROSS_SERVER_PORT")
+        set_variable(monkeypatch, "admin_port", "0")
+        set_variable(monkeypatch, "admin_audience", "urn:ecross:api")
+        assert refusal().message == "ECROSS_SERVER_ADMIN_AUDIENCE and ECROSS_SERVER_AUDIENCE must differ"
+
     def test_no_password_is_in_the_settings_text(self, monkeypatch: pytest.MonkeyPatch) -> None:
         set_variable(monkeypatch, "database_url", f"postgresql://u:{PASSWORD}@h/d")
         set_variable(monkeypatch, "redis_url", f"redis://:{PASSWORD}@h")
@@ -339,3 +369,18 @@ class TestRefusals:
 
 def test_the_environment_of_these_tests_holds_no_other_setting() -> None:
     assert [name for name in os.environ if name.startswith("ECROSS_SERVER_")] == ["ECROSS_SERVER_DATA_DIR"]
+
+
+@pytest.mark.parametrize(
+    ("values", "url"),
+    [
+        ({}, None),
+        ({"admin_port": 8001}, "http://127.0.0.1:8001"),
+        ({"admin_port": 8001, "admin_host": "::1"}, "http://[::1]:8001"),
+        ({"admin_port": 8001, "tls_cert_file": "/c", "tls_key_file": "/k"}, "https://127.0.0.1:8001"),
+        ({"admin_port": 8001, "console_url": "https://console.example"}, "https://console.example"),
+        ({"console_url": "https://console.example"}, "https://console.example"),
+    ],
+)
+def test_links_to_the_console_begin_with_where_it_is_reached(values: dict[str, Any], url: str | None) -> None:
+    assert Settings.model_validate(values).console_base_url == url

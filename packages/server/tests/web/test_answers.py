@@ -60,7 +60,8 @@ STATUSES = {InvalidInputError: 400, NotFoundError: 404, ConflictError: 409, Unav
 def example_of(kind: type[DomainError]) -> DomainError:
     """An error of the class, made of any values of the right types."""
     values: dict[str, Any] = {
-        "str": "text", "int": 7, "Path": Path("file"), "Sequence[float]": [4e9], "Sequence[str]": ["text"],
+        "str": "text", "int": 7, "float": 7.5, "Path": Path("file"), "Sequence[float]": [4e9],
+        "Sequence[str]": ["text"],
         "datetime": datetime(2026, 11, 25, tzinfo=UTC),
     }  # fmt: skip
     parameters = inspect.signature(kind).parameters.values()

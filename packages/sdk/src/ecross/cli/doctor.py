@@ -21,7 +21,7 @@ from ecross._token_cache import KeyPlace, describe_cache, told_directory
 from ecross.cli.failures import CREDENTIALS, UNREACHABLE, exit_code
 from ecross.cli.output import duration, plain, print_json, print_table, redact, say, shown
 from ecross.cli.session import configure, make_client
-from ecross.cli.tokens import read_claims
+from ecross.cli.tokens import ALL_SCOPES, read_claims
 from ecross.errors import CacheError, EcrossError, RateLimitedError
 from ecross.types import AccessToken
 
@@ -186,10 +186,13 @@ def check_secret(client_id: str, ends_at: datetime | None) -> Check:
 
 def check_token(token: AccessToken) -> Check:
     """What the token says of itself."""
-    merchant = read_claims(token.value).get("merchant_id")
+    claims = read_claims(token.value)
+    merchant, scope = claims.get("merchant_id"), claims.get("scope")
     speaks_for = f"for {merchant}, " if isinstance(merchant, str) else ""
+    is_limited = isinstance(scope, str) and scope != ALL_SCOPES
+    allows = f", and allows only {scope}; what else you call is refused as insufficient_scope" if is_limited else ""
     left = duration((token.expires_at - datetime.now(UTC)).total_seconds())
-    return Check("token", "ok", f"{speaks_for}good for {left}")
+    return Check("token", "ok", f"{speaks_for}good for {left}{allows}")
 
 
 def check_cache() -> list[Check]:
@@ -233,7 +236,10 @@ def _check_certificate(name: str, tls: ssl.SSLSocket) -> Check:
 
 def _advice(error: EcrossError) -> str:
     if exit_code(error) == CREDENTIALS:
-        return "check the client id and secret, or run: ecross login; if they are right, ask your representative"
+        return (
+            "check the client id and secret, or run: ecross login; if they are right, ask your representative: "
+            "they may have ended, or be good from other addresses only"
+        )
     if isinstance(error, RateLimitedError):
         return "wait, and let all programs of this machine share one cache"
     return "check that the base URL leads to an e-CROSS server, and try again later"

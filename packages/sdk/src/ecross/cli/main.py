@@ -25,7 +25,9 @@ def main() -> None:
     # What a locale cannot show is written out, instead of ending the command after its work is done.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # it is a TextIOWrapper
     warnings.showwarning = _show_warning  # type: ignore[assignment] # it ignores where the warning came from
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    _drop_what_cannot_be_written()
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -42,6 +44,14 @@ def run(arguments: list[str]) -> int:
         return run_command(arguments)
     except KeyboardInterrupt:  # before Typer could see to it
         return INTERRUPTED
+
+
+def _drop_what_cannot_be_written() -> None:
+    """It was told of already; Python would try once more, say so in its own way, and end with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

@@ -13,6 +13,8 @@ from ecross.cli.session import configure, make_client, open_client
 from ecross.jws import StrictJsonError, loads_strict
 
 JWT_PARTS: Final = 3
+ALL_SCOPES: Final = "merchant"
+"""The scope of credentials that nobody has limited."""
 
 
 def print_token(profile: str | None, *, raw: bool, header: bool, as_json: bool) -> None:
@@ -64,6 +66,8 @@ def print_claims(profile: str | None, *, as_json: bool) -> None:
             **({} if found.credential_expires_at is None else {"secret ends": shown(found.credential_expires_at)}),
         }
     )
+    if _text(claims.get("scope")) not in {None, ALL_SCOPES}:
+        warn("note: What the scope does not name is refused (insufficient_scope). Your representative can widen it.")
     if claims:
         warn("note: The claims are read from the token, not verified.")
     else:

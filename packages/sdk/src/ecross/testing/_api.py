@@ -8,10 +8,11 @@ from typing import Any, Final, Protocol
 from ecross.errors import FieldError, InvalidTokenError
 from ecross.jws import StrictJsonError, loads_strict
 from ecross.testing._endpoints import ENDPOINTS, Call, Endpoint, find
-from ecross.testing._merchants import MERCHANT_SCOPE, Merchant, World
+from ecross.testing._merchants import Merchant, World
 from ecross.testing._messages import Fields, RecordedRequest, Response, json_bytes, phrase
 from ecross.testing._refusals import RefusedError
 from ecross.testing._script import TOO_MANY, Refusal
+from ecross.verifier import Claims
 
 TOKEN_PATH: Final = "/token"  # noqa: S105 - a path
 READY_PATH: Final = "/health/ready"
@@ -172,16 +173,16 @@ class Api:
         self,
         request: RecordedRequest,
         endpoint: Endpoint,
-        caller: tuple[Merchant, frozenset[str]],
+        caller: tuple[Merchant, Claims],
         values: dict[str, str],
     ) -> Response:
-        merchant, scopes = caller
-        if not scopes & {MERCHANT_SCOPE, endpoint.scope}:
+        merchant, claims = caller
+        if not claims.may(endpoint.scope):
             raise RefusedError(self.forbidden(endpoint.scope))
         content = endpoint.answer(Call(request, merchant, self._world, self._settings.page_size, values))
         return self.finish(request, 200, _json_type(), content)
 
-    def _authenticate(self, request: RecordedRequest) -> tuple[Merchant, frozenset[str]]:
+    def _authenticate(self, request: RecordedRequest) -> tuple[Merchant, Claims]:
         try:
             claims = self._world.issuer.verify(_bearer_token(request))
         except InvalidTokenError as error:
@@ -189,7 +190,7 @@ class Api:
         else:
             merchant = self._client(claims.client_id)
             if merchant is not None and merchant.honors(claims.epoch):
-                return merchant, claims.scopes
+                return merchant, claims
             what = "was revoked"
         raise RefusedError(
             _challenge(401, "invalid_token", f"The access token {what}. Get a new one with POST /token.")

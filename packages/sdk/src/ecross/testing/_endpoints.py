@@ -140,6 +140,11 @@ ENDPOINTS: Final[Mapping[str, Mapping[str, Endpoint]]] = {
 }
 """By the paths of the OpenAPI document; methods in the order of the alphabet."""
 
+SCOPES: Final = {"merchant", "merchant:read"} | {
+    each.scope for methods in ENDPOINTS.values() for each in methods.values()
+}
+"""All that the scope of credentials can be made of."""
+
 
 _FORMS: Final = [(re.compile(PARAMETER.sub(r"(?P<\1>[^/]*[^/\\n])", template)), template) for template in ENDPOINTS]
 """A path that ends in a newline is none of the server's."""

@@ -40,7 +40,14 @@ class Merchant:
     All acts take effect at once.
     """
 
-    def __init__(self, merchant_id: str, client_id: str | None, client_secret: str | None, world: World) -> None:
+    def __init__(
+        self,
+        merchant_id: str,
+        client_id: str | None,
+        client_secret: str | None,
+        world: World,
+        scope: str = MERCHANT_SCOPE,
+    ) -> None:
         if MERCHANT_ID.fullmatch(merchant_id) is None:
             raise ValueError("a merchant id is 2 to 32 of A-Z, 0-9 and _, such as ACME")
         self.id = merchant_id
@@ -49,6 +56,7 @@ class Merchant:
         """The newest secret."""
         self._secrets: dict[str, float | None] = {self.client_secret: None}  # with their ends
         self._world = world
+        self._scope = scope
         self._agenda = Agenda()
         self._catalog = Catalog(merchant_id, self._agenda)
         self._inventory = Inventory(merchant_id, self._catalog, self._agenda)
@@ -96,13 +104,16 @@ class Merchant:
                 self._epoch += 1
             return self.client_secret
 
-    def issue_token(self, *, lifetime_seconds: int = 28_800, scope: str = MERCHANT_SCOPE) -> str:
-        """A good access token that no request was needed for: to test what takes tokens, and scopes."""
+    def issue_token(self, *, lifetime_seconds: int = 28_800, scope: str | None = None) -> str:
+        """A good access token that no request was needed for: to test what takes tokens, and scopes.
+
+        Without a scope of its own it has that of the merchant's credentials.
+        """
         with self._world.lock:
             return self._world.issuer.issue(
                 client_id=self.client_id,
                 merchant_id=self.id,
-                scope=scope,
+                scope=self._scope if scope is None else scope,
                 epoch=self._epoch,
                 lifetime_seconds=lifetime_seconds,
             )

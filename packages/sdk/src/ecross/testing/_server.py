@@ -12,7 +12,8 @@ from ecross._token_cache import MemoryCache
 from ecross.testing._api import Api
 from ecross.testing._clock import VirtualClock
 from ecross.testing._delivery import Delivery, Fault, deliver
-from ecross.testing._merchants import Merchant, World
+from ecross.testing._endpoints import SCOPES
+from ecross.testing._merchants import MERCHANT_SCOPE, Merchant, World
 from ecross.testing._messages import RecordedRequest, Response
 from ecross.testing._script import PASS, Scripted
 from ecross.testing._serving import SocketServer
@@ -120,13 +121,24 @@ class FakeServer:
     # Merchants
 
     def add_merchant(
-        self, merchant_id: str, *, client_id: str | None = None, client_secret: str | None = None
+        self,
+        merchant_id: str,
+        *,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        scope: str = MERCHANT_SCOPE,
     ) -> Merchant:
-        """Register a merchant, with credentials made up unless they are given. `ValueError` if it is registered."""
+        """Register a merchant, with credentials made up unless they are given.
+
+        With a scope, such as `merchant:read` or `catalog:read inventory:write`, its credentials allow that alone.
+        `ValueError` if the merchant is registered, or for a scope that no endpoint asks for.
+        """
+        if not set(scope.split(" ")) <= SCOPES:
+            raise ValueError(f"a scope is made of these, with a space between: {', '.join(sorted(SCOPES))}")
         with self._lock:
             if merchant_id in self._api.merchants:
                 raise ValueError(f"{merchant_id} is registered already")
-            merchant = Merchant(merchant_id, client_id, client_secret, self._world)
+            merchant = Merchant(merchant_id, client_id, client_secret, self._world, scope)
             if any(merchant.client_id == other.client_id for other in self._api.merchants.values()):
                 raise ValueError("another merchant has this client id")
             self._api.merchants[merchant_id] = merchant

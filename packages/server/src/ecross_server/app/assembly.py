@@ -25,6 +25,7 @@ from ecross_server.auth.limits.local import BudgetTable
 from ecross_server.auth.limits.shared import SharedBudgets
 from ecross_server.auth.registry import Registry
 from ecross_server.auth.service import AuthService
+from ecross_server.auth.uses import CallMeter
 from ecross_server.catalog import endpoints as catalog
 from ecross_server.handover import endpoints as handover
 from ecross_server.handover.service import CodeGuard
@@ -76,6 +77,7 @@ class Application:
             issuer=settings.issuer,
             audience=settings.audience,
             lifetime_seconds=settings.token_lifetime_seconds,
+            calls=CallMeter(self.database, clock=clock),
             clock=clock,
         )
         self.metrics = Metrics()
@@ -113,7 +115,7 @@ class Application:
         self.api.state.hand_over_desk = handover.Desk(
             CodeGuard(table, monotonic), self.addresses, lambda: self.auth.peppers, settings.base_url
         )
-        self._rest: ASGIApp = BearerGate(BodyLimit(WholePaths(self.api)), self.auth)
+        self._rest: ASGIApp = BearerGate(BodyLimit(WholePaths(self.api)), self.auth, self.addresses)
 
     def _own_recorder(self, settings: Settings, clock: Callable[[], float]) -> AuditRecorder:
         recorder = make_recorder(settings, self.database, self.auth.peppers, clock)
@@ -137,7 +139,7 @@ class Application:
             else:
                 if scope["path"].startswith(handover.PATH):
                     context.path = handover.SHOWN_PATH  # before anybody can refuse it: the path holds a secret
-                await self._answer(context, scope, receive, send)
+                await answer(self._rest, context, scope, receive, send)
         finally:
             context.conclude(scope, self.metrics.requests)
 
@@ -145,20 +147,6 @@ class Application:
         """Take over the settings that may change while it serves: each part that has some stands in `on_reload`."""
         for take_over in self.on_reload:
             take_over(settings)
-
-    async def _answer(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_request_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                context.status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", context.request_id.encode())]
-            await send(message)
-
-        try:
-            await self._rest(scope, receive, send_with_request_id)
-        except Exception:
-            log.exception("request_failed", request_id=context.request_id)
-            if not context.status:
-                await http_error_response(scope, 500, None)(scope, receive, send_with_request_id)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _api: FastAPI) -> AsyncIterator[None]:
@@ -175,6 +163,23 @@ class Application:
             await anyio.to_thread.run_sync(self.auth.stop)
             await anyio.to_thread.run_sync(self.recorder.stop)
             self.database.close()
+
+
+async def answer(app: ASGIApp, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
+    """Let the application answer: the request's id is on the answer, and a bug is one of 500."""
+
+    async def send_with_request_id(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            context.status = message["status"]
+            message["headers"] = [*message["headers"], (b"x-request-id", context.request_id.encode())]
+        await send(message)
+
+    try:
+        await app(scope, receive, send_with_request_id)
+    except Exception:
+        log.exception("request_failed", request_id=context.request_id)
+        if not context.status:
+            await http_error_response(scope, 500, None)(scope, receive, send_with_request_id)
 
 
 def open_database(settings: Settings) -> Database:
@@ -224,12 +229,12 @@ def _make_limiter(settings: Settings, table: BudgetTable) -> tuple[Limiter, Shar
     return Limiter(limit_rates(settings), table, shared), shared
 
 
-def make_api(settings: Settings, lifespan: Any = None) -> FastAPI:  # noqa: ANN401 - FastAPI's own type is generic
-    """Everything but the token endpoint, as a FastAPI application; also what the OpenAPI document is made from."""
+def make_framework(title: str, description: str, lifespan: Any) -> FastAPI:  # noqa: ANN401 - FastAPI's own type is generic
+    """A FastAPI application without routes, its errors in our form."""
     api = FastAPI(
-        title=documentation.TITLE,
+        title=title,
         version=documentation.VERSION,
-        description=documentation.DESCRIPTION,
+        description=description,
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
@@ -238,6 +243,12 @@ def make_api(settings: Settings, lifespan: Any = None) -> FastAPI:  # noqa: ANN4
         generate_unique_id_function=lambda route: route.name,
     )
     install_error_answers(api)
+    return api
+
+
+def make_api(settings: Settings, lifespan: Any = None) -> FastAPI:  # noqa: ANN401 - FastAPI's own type is generic
+    """Everything but the token endpoint, as a FastAPI application; also what the OpenAPI document is made from."""
+    api = make_framework(documentation.TITLE, documentation.DESCRIPTION, lifespan)
 
     async def on_bearer_error(request: Request, error: BearerError) -> Response:
         return bearer_error_response(request.scope, error)
@@ -249,5 +260,6 @@ def make_api(settings: Settings, lifespan: Any = None) -> FastAPI:  # noqa: ANN4
     if "product" in settings.services:
         for router in (catalog.router, inventory.router):
             api.include_router(router, responses=documentation.PRIVATE_ERRORS)
-    documentation.install(api, with_token="auth" in settings.services)
+    with_token = "auth" in settings.services
+    documentation.install(api, lambda api: documentation.openapi_document(api, with_token=with_token))
     return api

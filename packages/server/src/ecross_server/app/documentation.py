@@ -6,7 +6,7 @@ import copy
 import functools
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,8 +16,10 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 from starlette.responses import FileResponse, Response
 
+from ecross_server.admin.errors import InsufficientRoleError, InvalidAdminTokenError, MissingAdminTokenError
 from ecross_server.auth.endpoints import CHALLENGE, LARGEST_TOKEN_BODY, TOKEN_PATH, TOO_MANY
 from ecross_server.auth.errors import (
+    AddressNotAllowedError,
     InsufficientScopeError,
     InvalidAccessTokenError,
     InvalidClientError,
@@ -31,6 +33,13 @@ from ecross_server.inventory.errors import SkuNotFoundError, UnknownWarehouseErr
 from ecross_server.kit.database import DatabaseAwayError
 from ecross_server.kit.errors import DomainError, Fault, InvalidInputError
 from ecross_server.kit.page_tokens import InvalidPageTokenError
+from ecross_server.merchants.errors import ClientNotFoundError, MerchantExistsError, MerchantNotFoundError
+from ecross_server.operators.errors import (
+    LastOwnerError,
+    SignInRefusedError,
+    SignInsBusyError,
+    TooManySignInsError,
+)
 from ecross_server.web.answers import JSON, MESSAGES, PROBLEM, RETRY_AFTER_SECONDS, error_content
 from ecross_server.web.bodies import refusal
 from ecross_server.web.idempotency import IdempotencyKeyReusedError
@@ -223,13 +232,69 @@ PRIVATE_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     ),
     403: _errors(
         403,
-        "The token is good, but does not allow this.",
+        "The token is good, but does not allow this, or not from this address.",
         InsufficientScopeError("catalog:read"),
+        AddressNotAllowedError(),
         headers=WWW_AUTHENTICATE,
     ),
     413: _errors(413, "A body of more than 4 MiB."),
     500: _errors(500, "Our fault."),
     503: _errors(503, "Not at the moment.", RegistryStaleError(), DatabaseAwayError(), headers=RETRY_AFTER),
+}
+
+ERRORS_BEGIN: Final = 400
+ADMIN_TITLE: Final = "e-CROSS administration"
+ADMIN_DESCRIPTION: Final = """\
+What an operator does with the command `ecross-server`, over HTTP and under the operator's own name. It listens apart
+from the API of merchants, by default on this machine alone. `POST /admin/token` turns a password and a code of the
+authenticator into an administration token, which every other call carries as `Authorization: Bearer {token}`.
+
+Each operation says in `x-required-role` who may call it: a viewer reads, a representative acts for merchants, an owner
+also manages keys and operators. A secret is handed over by a link that shows it once, unless it is asked for in clear.
+Nothing is kept of an answer, so a request that may have been done is not sent again blindly: look first.
+"""
+ADMIN_TAGS: Final = (
+    {"name": "signing in", "description": "Administration tokens, and who the caller is."},
+    {"name": "merchants", "description": "Who may sell."},
+    {"name": "credentials", "description": "Clients of merchants, and their secrets."},
+    {"name": "hand-overs", "description": "Receipts of the links that show a secret once."},
+    {"name": "audit trail", "description": "Who did what."},
+    {"name": "keys", "description": "What signs tokens."},
+    {"name": "operators", "description": "Who administers."},
+)
+ADMIN_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    400: _errors(
+        400,
+        "The request has faults; each is listed with its path.",
+        refusal((Fault("merchantId", "Field required"),)),
+        InvalidPageTokenError(),
+        InvalidRequestError("The Authorization header holds no token."),
+    ),
+    401: _errors(
+        401,
+        "No administration token, or one that is forged, expired or revoked.",
+        MissingAdminTokenError(),
+        InvalidAdminTokenError("expired"),
+        headers=WWW_AUTHENTICATE,
+    ),
+    403: _errors(
+        403, "The operator's role does not allow this.", InsufficientRoleError("owner"), headers=WWW_AUTHENTICATE
+    ),
+    404: _errors(
+        404, "There is no such thing.", MerchantNotFoundError("ACME"), ClientNotFoundError("acme-q7w4k2m5zt3xa")
+    ),
+    409: _errors(409, "It does not fit the present state.", MerchantExistsError("ACME"), LastOwnerError("jane")),
+    413: _errors(413, "A body of more than 4 MiB."),
+    500: _errors(500, "Our fault."),
+    503: _errors(503, "Not at the moment.", DatabaseAwayError(), headers=RETRY_AFTER),
+}
+SIGN_IN_ERRORS: Final = {
+    400: _errors(400, "The request has faults.", refusal((Fault("operator", "Field required"),))),
+    401: _errors(
+        401, "Whatever is wrong about operator, password or code.", SignInRefusedError(), headers=WWW_AUTHENTICATE
+    ),
+    429: _errors(429, "Too many attempts from this address.", TooManySignInsError(30), headers=RETRY_AFTER),
+    503: _errors(503, "Not at the moment.", SignInsBusyError(), DatabaseAwayError(), headers=RETRY_AFTER),
 }
 
 BODY_ERRORS: Final = {
@@ -273,23 +338,56 @@ def openapi_document(api: FastAPI, *, with_token: bool = True) -> dict[str, Any]
     document = copy.deepcopy(made)  # parts of it are the routes' own
     if with_token:
         document["paths"] = {TOKEN_PATH: {"post": _token_operation()}, **document["paths"]}
+    return _completed(document, OPERATION_ERRORS, HEADERS, TOKEN_MODELS if with_token else ())
+
+
+def _completed(
+    document: dict[str, Any],
+    operation_errors: Mapping[str, Mapping[int, dict[str, Any]]],
+    headers: dict[str, dict[str, Any]],
+    more_models: Sequence[type[BaseModel]] = (),
+) -> dict[str, Any]:
     components = document.setdefault("components", {})
     forms: dict[str, Any] = components.get("schemas", {})
     for operation in (operation for path in document["paths"].values() for operation in path.values()):
         operation["responses"].pop("422", None)
-        errors = OPERATION_ERRORS.get(operation["operationId"], {})
+        errors = operation_errors.get(operation["operationId"], {})
         operation["responses"] |= {str(status): dict(answer) for status, answer in errors.items()}
         for content in operation.get("requestBody", {}).get("content", {}).values():
             forms |= content["schema"].pop("$defs", {})
         for answer in operation["responses"].values():
             answer["headers"] = {**answer.get("headers", {}), "X-Request-Id": _reference("headers", "RequestId")}
-    components["headers"] = HEADERS
+    components["headers"] = headers
     schemas = {name: schema for name, schema in forms.items() if name not in FRAMEWORK_ERRORS}
-    models = (*ERROR_MODELS, *(TOKEN_MODELS if with_token else ()))
+    models: tuple[type[BaseModel], ...] = (*ERROR_MODELS, *more_models)
     _, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
     components["schemas"] = dict(sorted({**schemas, **definitions["$defs"]}.items()))
+    return document
+
+
+def admin_document(api: FastAPI) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of the administration. What nearly all operations answer stands in it once."""
+    made = get_openapi(
+        title=ADMIN_TITLE, version=VERSION, description=ADMIN_DESCRIPTION, routes=api.routes,
+        tags=[dict(tag) for tag in ADMIN_TAGS],
+    )  # fmt: skip
+    headers = {name: HEADERS[name] for name in ("RequestId", "RetryAfter", "Challenge")}
+    document = copy.deepcopy(made)
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    for operation in operations:
+        if "requestBody" in operation:
+            operation["responses"] |= {"415": _errors(415, "Another content type.")}
+    _completed(document, {"issue_administration_token": SIGN_IN_ERRORS}, headers)
+    shared: dict[str, Any] = {}
+    for operation in operations:
+        for status, response in operation["responses"].items():
+            if int(status) < ERRORS_BEGIN or operation["operationId"] == "issue_administration_token":
+                continue
+            shared[f"Error{status}"] = response
+            operation["responses"][status] = _reference("responses", f"Error{status}")
+    document["components"]["responses"] = dict(sorted(shared.items()))
     return document
 
 
@@ -333,21 +431,22 @@ def _token_operation() -> dict[str, Any]:
     }
 
 
-def install(api: FastAPI, *, with_token: bool) -> None:
+def install(api: FastAPI, make: Callable[[FastAPI], dict[str, Any]], prefix: str = "") -> None:
     """Serve the document and the page that shows it."""
 
     @functools.cache
     def document() -> bytes:
-        return json.dumps(openapi_document(api, with_token=with_token), separators=(",", ":")).encode()
+        return json.dumps(make(api), separators=(",", ":")).encode()
 
+    page = PAGE.replace(TITLE, api.title)
     answers: dict[str, Callable[[], Response]] = {
-        "/openapi.json": lambda: Response(document(), media_type=JSON),
-        "/docs": lambda: Response(PAGE, media_type="text/html"),
-        "/docs/start.js": lambda: Response(START, media_type="text/javascript"),
+        f"{prefix}/openapi.json": lambda: Response(document(), media_type=JSON),
+        f"{prefix}/docs": lambda: Response(page, media_type="text/html"),
+        f"{prefix}/docs/start.js": lambda: Response(START, media_type="text/javascript"),
     }
     folder = _assets_folder()
     for name, media_type in ASSETS.items():
-        answers[f"/docs/{name}"] = functools.partial(
+        answers[f"{prefix}/docs/{name}"] = functools.partial(
             FileResponse, folder / name, media_type=media_type, headers={"Cache-Control": "max-age=86400"}
         )
     for path, answer in answers.items():

@@ -47,11 +47,12 @@ class ClearTextError(ConflictError):
 
     code = "clear_text"
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, setting: str = "host") -> None:
+        option = "--host, " if setting == "host" else ""
         super().__init__(
             f"On {host} secrets and tokens would go over the network in clear. Either set {variable('tls_cert_file')} "
             f"and {variable('tls_key_file')}, or name the proxy in front that speaks TLS in "
-            f"{variable('trusted_proxies')}, or listen on 127.0.0.1 (--host, {variable('host')})."
+            f"{variable('trusted_proxies')}, or listen on 127.0.0.1 ({option}{variable(setting)})."
         )
 
 
@@ -64,10 +65,14 @@ def require_protection(settings: Settings) -> None:
     """
     if settings.tls_cert_file is not None or settings.trusted_proxies:
         return
-    _, address = _resolve(settings.host, settings.port)
-    ip = ipaddress.ip_address(str(address[0]).partition("%")[0])
-    if not (getattr(ip, "ipv4_mapped", None) or ip).is_loopback:
-        raise ClearTextError(settings.host)
+    places = [("host", settings.host, settings.port)]
+    if settings.admin_port:
+        places.append(("admin_host", settings.admin_host, settings.admin_port))
+    for setting, host, port in places:
+        _, address = _resolve(host, port)
+        ip = ipaddress.ip_address(str(address[0]).partition("%")[0])
+        if not (getattr(ip, "ipv4_mapped", None) or ip).is_loopback:
+            raise ClearTextError(host, setting)
 
 
 def listen(host: str, port: int, count: int) -> list[socket.socket]:
@@ -101,6 +106,25 @@ def listen_for_metrics(settings: Settings) -> socket.socket:
     except PortTakenError:
         name = variable("metrics_port")
         raise PortTakenError("127.0.0.1", port, f"{name}=auto takes a free one, {name}=0 serves no metrics") from None
+
+
+def listen_for_administration(settings: Settings) -> socket.socket | None:
+    """The socket that operators reach; `None` where there is no administration over HTTP.
+
+    Raises:
+        PortTakenError: if another program listens there.
+        UnusableAddressError: if the address is none of this machine, or may not be used.
+    """
+    host, port = settings.admin_host, settings.admin_port
+    if port == 0:
+        return None
+    try:
+        return listen(host, port, 1)[0]
+    except UnusableAddressError as error:
+        raise UnusableAddressError(host, port, error.reason, "settings ADMIN_HOST and ADMIN_PORT") from None
+    except PortTakenError:
+        name = variable("admin_port")
+        raise PortTakenError(host, port, f"{name}, or --admin-port; 0 for no administration over HTTP") from None
 
 
 def _resolve(host: str, port: int) -> tuple[int, tuple[object, ...]]:

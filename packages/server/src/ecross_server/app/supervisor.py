@@ -30,11 +30,17 @@ from ecross_server.app.channel import Channel
 from ecross_server.app.documentation import VERSION
 from ecross_server.app.job_process import run_jobs
 from ecross_server.app.jobs import make_kinds
-from ecross_server.app.listening import PortTakenError, listen, listen_for_metrics, require_protection
+from ecross_server.app.listening import (
+    PortTakenError,
+    listen,
+    listen_for_administration,
+    listen_for_metrics,
+    require_protection,
+)
 from ecross_server.app.metrics import FigurePages
 from ecross_server.app.recorder import KILLED, RecorderPages, run_recorder
 from ecross_server.app.shared import Page
-from ecross_server.app.worker import GRACE_SECONDS, Links, run_exposition, run_worker
+from ecross_server.app.worker import GRACE_SECONDS, Links, run_administration, run_exposition, run_worker
 from ecross_server.auth.limits.local import BudgetTable
 from ecross_server.jobs.tasks import Kind
 from ecross_server.kit.errors import DomainError, UnavailableError
@@ -43,7 +49,7 @@ from ecross_server.settings import Configuration
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 SIGNALS: Final = (*STOP_SIGNALS, signal.SIGHUP)
-WORKER, METRICS, RECORDER, JOBS = "worker", "metrics", "recorder", "job_process"
+WORKER, METRICS, RECORDER, JOBS, ADMIN = "worker", "metrics", "recorder", "job_process", "administration"
 FIRST_DELAY_SECONDS: Final = 0.1
 LONGEST_DELAY_SECONDS: Final = 30.0
 LAST_ATTEMPTS: Final = 3
@@ -71,6 +77,7 @@ class Started:
 
     port: int
     metrics_port: int | None
+    admin_port: int | None = None
 
 
 @dataclass(slots=True)
@@ -152,12 +159,21 @@ class Supervisor:
         metrics = self._listen_for_metrics()
         if metrics is not None:
             self._serving.append(Slot(METRICS, [opened.enter_context(metrics)], self._run_exposition))
+        administration = listen_for_administration(settings)
+        self._administration = []
+        if administration is not None:
+            self._administration = [Slot(ADMIN, [opened.enter_context(administration)], self._run_administration)]
+            self._serving += self._administration
         self._job_processes = [self._job_slot(number) for number in range(settings.job_processes)]
         self._serving += self._job_processes
         self._channel = opened.enter_context(contextlib.closing(Channel()))
         self._recorder = Slot(RECORDER, [self._channel.receiving], self._run_recorder)
         self._slots = [self._recorder, *self._serving]
-        self._started = Started(_port(sockets[0]), None if metrics is None else _port(metrics))
+        self._started = Started(
+            _port(sockets[0]),
+            None if metrics is None else _port(metrics),
+            None if administration is None else _port(administration),
+        )
 
     def _job_slot(self, number: int) -> Slot:
         figures = Page()
@@ -342,6 +358,10 @@ class Supervisor:
         pages = FigurePages(self._figures, _figures(self._workers), self._pages.figures, _figures(self._job_processes))
         run_exposition(self._settings, links, pages)
 
+    def _run_administration(self, links: Links) -> None:
+        self._channel.close()
+        run_administration(self._settings, links)
+
     def _run_jobs(self, worker: str, figures: Page, links: Links) -> None:
         self._channel.close()
         run_jobs(self._settings, links, self._kinds, worker, figures)
@@ -354,7 +374,9 @@ class Supervisor:
         self._forget_ready_pipe(slot)
         if slot.is_ready:
             slot.failures = 0
-            if not self._announced and all(each.is_ready for each in (self._recorder, *self._workers)):
+            if not self._announced and all(
+                each.is_ready for each in (self._recorder, *self._workers, *self._administration)
+            ):
                 self._announced = True
                 self._on_ready(self._started)
 
@@ -382,7 +404,7 @@ class Supervisor:
             self._has_recorded = status == 0 or self._signals > 1 or slot.failures >= LAST_ATTEMPTS
             if self._has_recorded:
                 return
-        elif not self._announced and slot.name in {WORKER, RECORDER}:
+        elif not self._announced and slot.name in {WORKER, RECORDER, ADMIN}:
             self._signal(self._slots, signal.SIGKILL)
             raise StartError
         self._restarts += slot.name == WORKER

@@ -207,6 +207,31 @@ def run_worker(settings: Settings, links: Links, figures: Page, budgets: BudgetT
         worker.serve_until_told()
 
 
+def run_administration(settings: Settings, links: Links) -> None:
+    """Serve the administration.
+
+    Raises:
+        DomainError: if keys, peppers or certificates cannot be used.
+    """
+    from ecross_server.app.administration import Administration  # noqa: PLC0415 - memory: workers need none of it
+
+    administration = Administration(settings)
+    certificates = _certificates(settings)
+
+    def reload() -> None:
+        nonlocal settings
+        new = reloading.read(settings, links.settings)
+        configure_logs(new.log_format, new.log_level)
+        if certificates is not None and new.tls_cert_file is not None and new.tls_key_file is not None:
+            certificates.use(new.tls_cert_file, new.tls_key_file)
+        administration.reload(new)
+        settings = new
+
+    worker = Worker(administration, links, reload, counts=administration.counts, certificates=certificates)
+    with Chores([] if certificates is None else [certificates.refresh]):
+        worker.serve_until_told()
+
+
 def run_exposition(settings: Settings, links: Links, pages: FigurePages) -> None:
     """Serve the figures of all pages."""
     from ecross_server.app.exposition import Figures, MetricsEndpoint  # noqa: PLC0415 - memory: workers need none of it

@@ -18,6 +18,21 @@ class AuditRecord(Base):
         # Nearly all records are tokens issued: all others are found without looking at those.
         Index(None, "action", "seq", sqlite_where=NOT_ISSUED, postgresql_where=NOT_ISSUED),
         Index(None, "outcome", "seq", sqlite_where=NOT_ISSUED, postgresql_where=NOT_ISSUED),
+        Index(
+            "ix_audit_records_client_id_but_issued",
+            "client_id",
+            "seq",
+            sqlite_where=NOT_ISSUED,
+            postgresql_where=NOT_ISSUED,
+        ),
+        Index(
+            "ix_audit_records_merchant_id_but_issued",
+            "merchant_id",
+            "seq",
+            sqlite_where=NOT_ISSUED,
+            postgresql_where=NOT_ISSUED,
+        ),
+        Index(None, "request_id", sqlite_where=NOT_ISSUED, postgresql_where=NOT_ISSUED),
         Index(None, "client_id", "seq"),
         Index(None, "merchant_id", "seq"),
     )

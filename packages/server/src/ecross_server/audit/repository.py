@@ -52,13 +52,19 @@ SET_MARK: Final = update(AuditMark).where(AuditMark.name == bindparam("mark"))
 
 @dataclass(frozen=True, slots=True)
 class RecordFilter:
-    """Which records are asked for; `None` does not choose. `since` is in microseconds."""
+    """Which records are asked for; `None` does not choose. `since` is in microseconds, `before` a record's number."""
 
     since: int | None = None
     merchant_id: str | None = None
     client_id: str | None = None
     action: str | None = None
     outcome: str | None = None
+    request_id: str | None = None
+    before: int | None = None
+    but_issued: bool = False
+    """Leaves out the tokens that were issued, which nearly all records are."""
+    acts_only: bool = False
+    """Leaves out all that came of requests for tokens."""
 
 
 def begin_appending(session: Session) -> None:
@@ -178,6 +184,13 @@ def stream_records(session: Session, chosen: RecordFilter, limit: int | None) ->
             yield tuple(row[:-1]), row[-1]
 
 
+def count_addresses(session: Session, chosen: RecordFilter) -> list[tuple[str | None, int, int, int]]:
+    """The addresses of the chosen records: how many each has, and when the first and the last was."""
+    query = _filtered(select(AuditRecord.address), chosen).group_by(AuditRecord.address).order_by(AuditRecord.address)
+    sums = func.count(), func.min(AuditRecord.at), func.max(AuditRecord.at)
+    return [(*row,) for row in session.execute(query.add_columns(*sums))]
+
+
 def remove_through(session: Session, last: Batch) -> None:
     """Remove all batches and records from the front through this one."""
     session.execute(delete(AuditRecord).where(AuditRecord.seq <= last.last_seq))
@@ -211,10 +224,20 @@ def _filtered(query: Select[Any], chosen: RecordFilter) -> Select[Any]:
             (AuditRecord.client_id, chosen.client_id),
             (AuditRecord.action, chosen.action),
             (AuditRecord.outcome, chosen.outcome),
+            (AuditRecord.request_id, chosen.request_id),
         )
         if value is not None
     ]
-    if chosen.action not in {None, ISSUE_TOKEN} or chosen.outcome not in {None, ISSUED}:
+    if chosen.before is not None:
+        conditions.append(AuditRecord.seq < chosen.before)
+    if chosen.acts_only:
+        conditions.append(AuditRecord.action != ISSUE_TOKEN)
+    if (
+        chosen.acts_only
+        or chosen.but_issued
+        or chosen.action not in {None, ISSUE_TOKEN}
+        or chosen.outcome not in {None, ISSUED}
+    ):
         # Says nothing new, but tells the database that the index of all but issued tokens will do.
         conditions.append(text("outcome <> 'issued'"))  # type: ignore[arg-type] # a condition like others
     return query.where(*conditions)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from ecross_server.audit.service import Record
+from ecross_server.audit.service import Record, Verdict
 from ecross_server.kit.clock import rfc3339
 
 
@@ -31,6 +31,20 @@ def record_out(record: Record) -> dict[str, Any]:
         "count": details.pop("count", 1),
         "details": details or None,
         "hash": record.hash,
+    }
+
+
+def verdict_out(verdict: Verdict) -> dict[str, Any]:
+    """What a check of the whole trail found."""
+    return {
+        "ok": verdict.is_ok,
+        "count": verdict.count,
+        "firstBad": verdict.first_bad,
+        "reason": verdict.reason,
+        "prunedThrough": verdict.pruned_through or None,
+        "unchecked": verdict.unchecked,
+        "missingKeys": list(verdict.missing_keys),
+        "witness": verdict.has_witness,
     }
 
 

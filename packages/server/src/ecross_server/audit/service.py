@@ -11,11 +11,11 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import event
 from sqlalchemy.orm import Session
@@ -26,7 +26,7 @@ from ecross_server.audit.repository import RecordFilter
 from ecross_server.audit.rules import Actor, AuditKeys, Batch, Draft, Mark, Row
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database
-from ecross_server.kit.errors import UnavailableError
+from ecross_server.kit.errors import DomainError, UnavailableError
 from ecross_server.kit.private_files import UnsafeFileError, read_private_json, remove_leftovers, write_private_file
 
 __all__ = ["Actor", "AuditKeys", "RecordFilter"]  # what callers pass
@@ -46,6 +46,15 @@ class Record(NamedTuple):
     seq: int
     draft: Draft
     hash: str | None
+
+
+class Source(NamedTuple):
+    """An address that so many records' requests came from, the first and the last of them."""
+
+    address: str
+    records: int
+    first_at: datetime
+    last_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +146,57 @@ def append(session: Session, drafts: Sequence[Draft], keys: AuditKeys, *, now: i
         _renew_anchor(session, keys, repository.find_mark(session, rules.ANCHOR))
 
 
+@contextlib.contextmanager
+def recording_file_change(
+    database: Database, actor: Actor, action: str, on_unrecorded: Callable[[DomainError], None]
+) -> Iterator[Callable[..., None]]:
+    """Gives what must be called, with the details, just before a file is changed.
+
+    No transaction holds a file and the audit trail together. So the trail has such an act as begun before it happens,
+    then as done or failed: whatever is killed, no act is without a record. Where the act is done and the trail cannot
+    be told, `on_unrecorded` is.
+
+    Raises:
+        DatabaseAwayError: from what is called, if the database does not answer; the file must not be changed then.
+    """
+    begun: dict[str, Any] = {}
+
+    def record(outcome: str, details: dict[str, Any]) -> None:
+        with database.write() as session:
+            record_act(session, actor=actor, action=action, outcome=outcome, **details)
+
+    def begin(**details: object) -> None:
+        record("begun", details)
+        begun.update(details)
+
+    try:
+        yield begin
+    except DomainError:
+        if begun:
+            with contextlib.suppress(DomainError):
+                record("failed", begun)
+        raise
+    try:
+        record("done", begun)
+    except DomainError as error:
+        on_unrecorded(error)
+
+
 def list_records(session: Session, chosen: RecordFilter, limit: int | None = None) -> Iterator[Record]:
     """The chosen records in their order, the newest last; with a limit, no more than the newest of them."""
     with repository.any_text(session):
         for row, batch_hash in repository.stream_records(session, chosen, limit):
             yield Record(row[0], Draft._make(row[1:]), rules.record_hash(batch_hash, row))
+
+
+def list_sources(session: Session, chosen: RecordFilter) -> list[Source]:
+    """From where the chosen records' requests came; what does not say where is left out."""
+    with repository.any_text(session):
+        return [
+            Source(address, count, _instant(first), _instant(last))
+            for address, count, first, last in repository.count_addresses(session, chosen)
+            if address
+        ]
 
 
 def verify(session: Session, keys: AuditKeys, witness: Witness | None = None) -> Verdict:
@@ -229,6 +284,11 @@ def read_witness(path: Path) -> Witness | None:
 def microseconds(instant: datetime) -> int:
     """An instant as records hold it."""
     return int(instant.timestamp()) * 1_000_000 + instant.microsecond
+
+
+def _instant(at: int) -> datetime:
+    """The same the other way round, to the millisecond."""
+    return datetime.fromtimestamp(at // 1000 / 1000, UTC)
 
 
 def _append_acts(session: Session) -> None:

@@ -323,7 +323,7 @@ def _failure(event: TokenEvent, keys: AuditKeys) -> Draft:
     told = {} if event.evidence is None else {"secretFingerprint": rules.fingerprint(keys, event.evidence)}
     return Draft(
         _microseconds(event.at), event.client_id or rules.ANONYMOUS, rules.ISSUE_TOKEN, event.merchant_id,
-        event.client_id, event.outcome, event.address, event.request_id, None, None, rules.details_of(told),
+        event.client_id, event.outcome, event.address, event.request_id, None, event.secret_id, rules.details_of(told),
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from fastapi.security import HTTPBearer
 from ecross_server.audit.tasks import TokenEvent
 from ecross_server.auth import schemas
 from ecross_server.auth.errors import (
+    AddressNotAllowedError,
     BearerError,
     InsufficientScopeError,
     InvalidAccessTokenError,
@@ -30,6 +31,7 @@ from ecross_server.auth.errors import (
 from ecross_server.auth.limits.limiter import Limiter
 from ecross_server.auth.limits.policies import Policy
 from ecross_server.auth.service import AuthService, Caller, CheckedClient, IssuedToken
+from ecross_server.auth.uses import CallMeter
 from ecross_server.kit.errors import InvalidInputError, UnavailableError
 from ecross_server.kit.page_tokens import PageTokens
 from ecross_server.merchants.rules import CLIENT_ID
@@ -72,6 +74,8 @@ class _Answer:
     issued: IssuedToken | None = None
     evidence: bytes | None = None
     """The peppered digest of a secret that was refused."""
+    shown: tuple[str, str] | None = None
+    """The merchant's and the secret's id, where a right secret was refused."""
 
 
 class TokenEndpoint:
@@ -122,9 +126,11 @@ class TokenEndpoint:
 
     def _tell(self, context: RequestContext, answer: _Answer) -> None:
         issued = answer.issued
-        merchant_id, secret_id, token_id = (
-            (None, None, None) if issued is None else (issued.merchant_id, issued.secret_id, issued.token_id)
-        )
+        merchant_id = secret_id = token_id = None
+        if issued is not None:
+            merchant_id, secret_id, token_id = issued.merchant_id, issued.secret_id, issued.token_id
+        elif answer.shown is not None:
+            merchant_id, secret_id = answer.shown
         self._record(
             TokenEvent._make((
                 time.time(), answer.outcome, context.client_id, merchant_id, context.address, context.request_id,
@@ -152,12 +158,15 @@ class TokenEndpoint:
         if CLIENT_ID.fullmatch(client_id):  # anything else may be a secret in the wrong place
             context.client_id = client_id
         try:
-            checked = self._service.check_credentials(client_id, client_secret)
+            checked = self._service.check_credentials(client_id, client_secret, context.address)
         except InvalidClientError as error:
+            outcome = error.code if error.shown is None else AddressNotAllowedError.code
             refusal = await self._charge(context, limiter.failure, f"{client_id} {address}") or _refusal(
-                401, error.code, error.message, BARE_CHALLENGE
+                401, outcome, error.message, BARE_CHALLENGE
             )
+            # Not the error itself, which holds this frame and the secret in it.
             refusal.evidence = error.evidence
+            refusal.shown = error.shown
             return refusal
         except RegistryStaleError as error:
             return _refusal(503, error.code, error.message, (b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
@@ -189,12 +198,15 @@ class TokenEndpoint:
 class BearerGate:
     """ASGI middleware before everything private: no request gets further without a good token.
 
+    It notes the caller, and from where he calls, for the dependency that decides what he may do.
+
     It stands before routing, so a path that does not exist cannot be told from one that does by a stranger.
     """
 
-    def __init__(self, app: ASGIApp, service: AuthService) -> None:
+    def __init__(self, app: ASGIApp, service: AuthService, addresses: CallerAddresses) -> None:
         self._app = app
         self._service = service
+        self._addresses = addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Note the caller in the scope and pass the request on, or answer it with a challenge."""
@@ -204,7 +216,9 @@ class BearerGate:
             except (BearerError, UnavailableError) as error:
                 await bearer_error_response(scope, error)(scope, receive, send)
                 return
-            context_of(scope).client_id = caller.client_id
+            context = context_of(scope)
+            context.client_id = caller.client_id
+            context.address = self._addresses.of(scope)
             scope[CALLER_KEY] = caller
         await self._app(scope, receive, send)
 
@@ -241,6 +255,8 @@ def bearer_error_response(scope: Scope, error: BearerError | UnavailableError) -
         return domain_error_response(scope, error)
     if isinstance(error, InvalidAccessTokenError):
         context_of(scope).reason = error.reason
+    elif isinstance(error, AddressNotAllowedError | InsufficientScopeError):
+        context_of(scope).reason = error.code
     challenge = CHALLENGE
     if error.challenge_error is not None:
         challenge += f', error="{error.challenge_error}", error_description="{error.message}"'
@@ -254,20 +270,31 @@ def bearer_error_response(scope: Scope, error: BearerError | UnavailableError) -
 
 bearer_scheme = HTTPBearer(
     scheme_name="bearer", bearerFormat="JWT", auto_error=False,
-    description="The token of `POST /token`, as `Authorization: Bearer {token}`.",
+    description="The token of `POST /token`, as `Authorization: Bearer {token}`. Each operation names the scope that "
+    "it needs. A client has the scope `merchant`, which allows all of them, unless your representative has limited it: "
+    "to `merchant:read`, which allows all that end with `:read`, or to some of them.",
 )  # fmt: skip
 
 
 def require(scope: str) -> Callable[..., Any]:
-    """A dependency that gives the caller, whose token must allow the scope."""
+    """A dependency that gives the caller, whose token must allow the scope, and whose client may call from there.
 
-    async def get_caller(request: Request, _shown: Annotated[object, Security(bearer_scheme)]) -> Caller:
+    The address is looked at first: who uses a token from elsewhere learns no more of it.
+    """
+    asked = Security(bearer_scheme, scopes=[scope])  # stands in the OpenAPI document
+
+    async def get_caller(request: Request, _shown: object = asked) -> Caller:
         # Missing only if the route stands outside the gate: then nobody gets in.
         caller: Caller | None = request.scope.get(CALLER_KEY)
         if caller is None:
             raise MissingTokenError
+        address = context_of(request.scope).address
+        if not caller.may_call_from(address):
+            raise AddressNotAllowedError
         if not caller.may(scope):
             raise InsufficientScopeError(scope)
+        meter: CallMeter = request.app.state.auth.calls
+        meter.note(caller.client_id, scope, address)
         return caller
 
     return get_caller

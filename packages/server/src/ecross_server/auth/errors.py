@@ -12,14 +12,16 @@ from ecross_server.kit.errors import ConflictError, DomainError, UnavailableErro
 
 
 class InvalidClientError(DomainError):
-    """Wrong secret, unknown client, disabled or expired: one error for all, so that none of them shows."""
+    """Wrong secret, unknown client, disabled or expired, or from elsewhere: one error for all, so that none shows."""
 
     code = "invalid_client"
 
-    def __init__(self, evidence: bytes = b"") -> None:
+    def __init__(self, evidence: bytes = b"", shown: tuple[str, str] | None = None) -> None:
         super().__init__("Incorrect username or password.")
         # The digest of what was presented, under the current pepper: tells equal attempts, not what they were.
         self.evidence = evidence
+        # The merchant's and the secret's id, if that is right, but not the address: for the audit trail alone.
+        self.shown = shown
 
 
 class BearerError(DomainError):
@@ -64,6 +66,18 @@ class InsufficientScopeError(BearerError):
     def __init__(self, scope: str) -> None:
         super().__init__(f"The access token does not allow this; it needs the scope {scope}.")
         self.scope = scope
+
+
+class AddressNotAllowedError(BearerError):
+    """The token is good, but its client may not call from here."""
+
+    status = 403
+    code = "address_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "These credentials may not be used from this address. Your e-CROSS representative can allow it."
+        )
 
 
 class RegistryStaleError(UnavailableError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import gc
 import secrets
 import threading
@@ -22,11 +22,12 @@ from ecross.verifier import Claims, InvalidTokenError
 from ecross_server.auth.errors import InvalidAccessTokenError, InvalidClientError, RegistryStaleError
 from ecross_server.auth.registry import Registry
 from ecross_server.auth.tokens import Caller, KeySet, KnownToken
+from ecross_server.auth.uses import CallMeter
 from ecross_server.kit.errors import DomainError
 from ecross_server.kit.identifiers import random_hex
 from ecross_server.kit.key_files import WatchedFile
 from ecross_server.kit.page_tokens import PageTokens
-from ecross_server.merchants.rules import Peppers
+from ecross_server.merchants.rules import Allowance, Peppers, common_scopes
 from ecross_server.merchants.service import (
     Digest,
     PepperChange,
@@ -54,9 +55,10 @@ MANY_CLIENTS: Final = 10_000
 nobody is answered, and it finds nothing."""
 
 REFRESH_EVENTS: Final = ("registry_refresh_failed", "registry_refresh_recovered")
+CALL_EVENTS: Final = ("calls_not_written", "calls_written_again")
 PEPPER_EVENTS: Final = ("pepper_change_failed", "pepper_change_recovered")
 
-NOBODY: Final = RegistryClient("", "", is_active=False, scope="", epoch=0, secrets=())
+NOBODY: Final = RegistryClient("", "", is_active=False, allowance=Allowance("", None), epoch=0, secrets=())
 
 log = structlog.get_logger("ecross_server.auth")
 
@@ -99,9 +101,11 @@ class AuthService:
         issuer: str,
         audience: str,
         lifetime_seconds: int,
+        calls: CallMeter,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.registry = registry
+        self.calls = calls
         self._keys = WatchedFile(
             signing_keys_file,
             lambda jwks, _: KeySet.from_document(
@@ -137,27 +141,27 @@ class AuthService:
         self._keys.is_newer_than(self._keys.content)
         return self._keys.content.page_tokens
 
-    def issue_access_token(self, client_id: str, client_secret: str) -> IssuedToken:
+    def issue_access_token(self, client_id: str, client_secret: str, address: str = "") -> IssuedToken:
         """An access token for the client.
 
         Raises:
             InvalidClientError, RegistryStaleError: as `check_credentials`.
         """
-        return self.sign(self.check_credentials(client_id, client_secret))
+        return self.sign(self.check_credentials(client_id, client_secret, address))
 
-    def check_credentials(self, client_id: str, client_secret: str) -> CheckedClient:
-        """The client, if the secret is one of its own.
+    def check_credentials(self, client_id: str, client_secret: str, address: str = "") -> CheckedClient:
+        """The client, if the secret is one of its own, and the address one that it may ask from.
 
         Raises:
             InvalidClientError: if the secret is wrong, or client, merchant or secret are unknown, disabled or expired.
-                All of these take the same steps.
+                All of these take the same steps. Likewise if the secret is right and the address is not.
             RegistryStaleError: if the credentials cannot be checked at the moment.
         """
         self.registry.require_fresh()
         for _ in range(2):
             before, peppers = self.registry.pepper_ids, self._peppers.content
             try:
-                return self._check(client_id, client_secret, peppers)
+                return self._check(client_id, client_secret, address, peppers)
             except InvalidClientError:
                 # Where all peppers are known, which is nearly always, this is all. The registry may change meanwhile.
                 if before <= peppers.keys.keys() and self.registry.pepper_ids <= peppers.keys.keys():
@@ -173,7 +177,7 @@ class AuthService:
         token = self._keys.content.sign(
             client_id=client.client_id,
             merchant_id=client.merchant_id,
-            scope=client.scope,
+            scope=client.allowance.scope,
             epoch=client.epoch,
             token_id=token_id,
             issued_at=issued_at,
@@ -210,7 +214,8 @@ class AuthService:
         client = self.registry.find(claims.client_id)
         if client is None or not client.is_active or client.epoch != claims.epoch:
             raise InvalidAccessTokenError("revoked", "The access token was revoked.")
-        caller = Caller(client.client_id, client.merchant_id, _scopes(claims.scope))
+        scope, networks = client.allowance
+        caller = Caller(client.client_id, client.merchant_id, common_scopes(claims.scope, scope), networks)
         not_before = max(claims.not_before, claims.issued_at)
         keys.found_good.remember(digest, KnownToken(client, caller, not_before, claims.expires_at))
         return caller
@@ -225,7 +230,7 @@ class AuthService:
         keys = self._keys.content
         return keys.verifier.verify(compact), keys
 
-    def _check(self, client_id: str, client_secret: str, peppers: Peppers) -> CheckedClient:
+    def _check(self, client_id: str, client_secret: str, address: str, peppers: Peppers) -> CheckedClient:
         now = self._clock()
         client = self.registry.find(client_id) or NOBODY
         presented = peppers.digests(client_secret)
@@ -244,6 +249,9 @@ class AuthService:
         evidence = presented[peppers.current]
         if found is None or not client.is_active or int(expires_at) <= issued_at:
             raise InvalidClientError(evidence)
+        networks = client.allowance.networks
+        if networks is not None and not networks.allow(address):
+            raise InvalidClientError(evidence, (client.merchant_id, found.secret_id))
         if found.pepper_id != peppers.current and len(self._pepper_changes) < PEPPER_CHANGES:
             self._pepper_changes[found.secret_id] = PepperChange(
                 found.secret_id, Digest(found.digest, found.pepper_id), Digest(evidence, peppers.current)
@@ -261,12 +269,13 @@ class AuthService:
             gc.collect()
             gc.freeze()
         self._stopping.clear()
-        # Two, because a write may have to wait for others, and the registry must not.
+        # Several, because a write may have to wait for others, and the registry must not.
         self._threads = [
-            threading.Thread(target=self._keep_doing, args=(act, events), name=name, daemon=True)
-            for name, act, events in (
+            threading.Thread(target=self._keep_doing, args=arguments, name=name, daemon=True)
+            for name, *arguments in (
                 ("registry", self.refresh, REFRESH_EVENTS),
                 ("peppers", self.change_peppers, PEPPER_EVENTS),
+                ("calls", self.calls.write_if_due, CALL_EVENTS, self.calls.write),
             )
         ]
         for thread in self._threads:
@@ -309,7 +318,9 @@ class AuthService:
             self.registry.change_peppers(changes.values())
             log.info("secrets_under_current_pepper", count=len(changes))
 
-    def _keep_doing(self, act: Callable[[], None], events: tuple[str, str]) -> None:
+    def _keep_doing(
+        self, act: Callable[[], None], events: tuple[str, str], at_the_end: Callable[[], None] = lambda: None
+    ) -> None:
         failed, recovered = events
         is_failing = False
         while not self._stopping.wait(REFRESH_SECONDS):
@@ -325,8 +336,5 @@ class AuthService:
                 if is_failing:
                     log.info(recovered)
                 is_failing = False
-
-
-@functools.lru_cache
-def _scopes(scope: str) -> frozenset[str]:
-    return frozenset(scope.split())
+        with contextlib.suppress(DomainError):
+            at_the_end()

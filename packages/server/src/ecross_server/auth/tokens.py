@@ -23,10 +23,11 @@ from ecross_server.auth.errors import TooManyKeysError
 from ecross_server.kit.clock import rfc3339
 from ecross_server.kit.key_files import STARTS_AT, moment, next_moment, position_in_use, shown_moment, turn_to_change
 from ecross_server.kit.keyed_hash import KeyedHash
+from ecross_server.kit.networks import AllowedNetworks
 from ecross_server.kit.page_tokens import PageTokens
 from ecross_server.kit.private_files import UnsafeFileError, read_private_json
 from ecross_server.kit.recently_seen import RecentlySeen
-from ecross_server.merchants.rules import MERCHANT_SCOPE
+from ecross_server.merchants.rules import allows
 from ecross_server.merchants.service import RegistryClient
 
 ENCODED_HEADER: Final = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
@@ -125,17 +126,33 @@ def exported_keys(path: Path, *, now: datetime) -> str:
     return json.dumps({"keys": keys}, indent=2) + "\n"
 
 
+def live_secrets(jwks: Mapping[str, Any], now: float) -> list[bytes]:
+    """The live keys of a file's content that is known to be good, the one that signs first.
+
+    For keys of other purposes to be derived from, never to sign with.
+    """
+    live = _live(jwks["keys"], now)
+    keys = [key_secret(key) for key in live]
+    first = position_in_use(live, now)
+    return [keys[first], *keys[:first], *keys[first + 1 :]]
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a request: the client, its merchant, and what its token allows."""
+    """Who makes a request: the client, its merchant, and what both its token and the client are allowed by now."""
 
     client_id: str
     merchant_id: str
     scopes: frozenset[str]
+    networks: AllowedNetworks | None = None
 
     def may(self, scope: str) -> bool:
-        """Whether the token allows what needs the scope; `merchant` allows all of it."""
-        return MERCHANT_SCOPE in self.scopes or scope in self.scopes
+        """Whether what needs the scope is allowed; `merchant` allows all of it, `merchant:read` all that reads."""
+        return allows(self.scopes, scope)
+
+    def may_call_from(self, address: str) -> bool:
+        """Whether a call from this address, as a connection or a proxy tells it, is allowed."""
+        return self.networks is None or self.networks.allow(address)
 
 
 class KnownToken(NamedTuple):
@@ -161,10 +178,9 @@ class KeySet:
         live = _live(jwks["keys"], now)
         # What was found good is remembered below, with more than its claims.
         self.verifier = TokenVerifier(keys={"keys": live}, issuer=issuer, audience=audience, clock=clock, cache_size=0)
-        keys = [key_secret(key) for key in live]
-        first = position_in_use(live, now)
-        signing = keys[first]
-        self.page_tokens = PageTokens([signing, *keys[:first], *keys[first + 1 :]])
+        keys = live_secrets(jwks, now)
+        signing = keys[0]
+        self.page_tokens = PageTokens(keys)
         self.found_good: RecentlySeen[KnownToken] = RecentlySeen()
         self._count = len(keys)
         self._keyed = KeyedHash(signing)

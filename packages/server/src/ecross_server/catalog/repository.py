@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from ecross_server.catalog.models import IS_LIVING, Sku
 from ecross_server.kit.change_lists import PagePosition, in_order
-from ecross_server.kit.database import take_turns
+from ecross_server.kit.database import among, take_turns
 
 # Made once: to put a statement together costs as much as to run it.
 MERCHANT: Final[BindParameter[str]] = bindparam("merchant_id")
@@ -59,9 +59,9 @@ def list_product(session: Session, merchant_id: str, product_id: str) -> Sequenc
     return session.scalars(PRODUCT, {"merchant_id": merchant_id, "product_id": product_id}).all()
 
 
-def list_skus_of_product(session: Session, merchant_id: str, product_id: str) -> Sequence[Sku]:
-    """Those that were deleted from it, too."""
-    query = select(Sku).where(Sku.merchant_id == merchant_id, Sku.product_id == product_id)
+def list_skus_of_products(session: Session, merchant_id: str, product_ids: Collection[str]) -> Sequence[Sku]:
+    """Those that were deleted from them, too."""
+    query = select(Sku).where(Sku.merchant_id == merchant_id, among(session, Sku.product_id, product_ids))
     return session.scalars(query.order_by(Sku.number)).all()
 
 
@@ -72,13 +72,21 @@ def list_living(session: Session, merchant_id: str, after: int, limit: int) -> S
 
 def list_named(session: Session, merchant_id: str, sku_ids: Collection[str]) -> Sequence[Sku]:
     """The named SKUs, deleted or not."""
-    query = select(Sku).where(Sku.merchant_id == merchant_id, Sku.sku_id.in_(sku_ids))
+    query = select(Sku).where(Sku.merchant_id == merchant_id, among(session, Sku.sku_id, sku_ids))
     return session.scalars(query.order_by(Sku.number)).all()
 
 
 def count_by_product(session: Session, merchant_id: str, product_ids: Collection[str]) -> dict[str, int]:
     query = select(Sku.product_id, func.count()).where(
-        Sku.merchant_id == merchant_id, Sku.product_id.in_(product_ids), IS_LIVING
+        Sku.merchant_id == merchant_id, among(session, Sku.product_id, product_ids), IS_LIVING
+    )
+    return {row[0]: row[1] for row in session.execute(query.group_by(Sku.product_id))}
+
+
+def count_kept(session: Session, merchant_id: str, product_ids: Collection[str]) -> dict[str, int]:
+    """Those that were deleted from them, too."""
+    query = select(Sku.product_id, func.count()).where(
+        Sku.merchant_id == merchant_id, among(session, Sku.product_id, product_ids)
     )
     return {row[0]: row[1] for row in session.execute(query.group_by(Sku.product_id))}
 

@@ -120,10 +120,20 @@ def count_product_skus(session: Session, merchant_id: str, product_ids: Collecti
     return repository.count_by_product(session, merchant_id, product_ids)
 
 
-def lock_product(session: Session, merchant_id: str, product_id: str) -> Sequence[Sku]:
-    """The SKUs of a product, and those that were deleted from it; nobody else writes to the catalog meanwhile."""
+def lock_catalog(session: Session, merchant_id: str) -> None:
+    """Nobody else writes to the catalog from now on, until the transaction ends."""
     repository.begin_writing(session, merchant_id)
-    return repository.list_skus_of_product(session, merchant_id, product_id)
+
+
+def lock_products(session: Session, merchant_id: str, product_ids: Collection[str]) -> Sequence[Sku]:
+    """The SKUs of products, and those that were deleted from them; nobody else writes to the catalog meanwhile."""
+    repository.begin_writing(session, merchant_id)
+    return repository.list_skus_of_products(session, merchant_id, product_ids)
+
+
+def count_kept_skus(session: Session, merchant_id: str, product_ids: Collection[str]) -> dict[str, int]:
+    """How many SKUs each of the merchant's products has, with those that were deleted from it."""
+    return repository.count_kept(session, merchant_id, product_ids)
 
 
 def lock_living_skus(session: Session, merchant_id: str, *, after: int, limit: int) -> Sequence[Sku]:

@@ -7,13 +7,14 @@ import os
 import pwd
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy.orm import Session
 
+from ecross_server.approvals.service import FindSubject, require_approval
 from ecross_server.audit.rules import AuditKeys, derive_keys
-from ecross_server.audit.service import Actor, keep_witness, record_act
+from ecross_server.audit.service import Actor, keep_witness, recording_file_change
 from ecross_server.cli.output import warn
+from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database
 from ecross_server.kit.errors import DomainError
 from ecross_server.merchants.service import load_peppers
@@ -35,38 +36,29 @@ def acting(database: Database, settings: Settings) -> Iterator[tuple[Session, Ac
 
 
 @contextlib.contextmanager
-def acting_on_file(database: Database, settings: Settings, action: str) -> Iterator[Callable[..., None]]:
-    """Gives what must be called, with the details, just before a file is changed.
+def issuing(database: Database, settings: Settings, find_subject: FindSubject) -> Iterator[tuple[Session, Actor]]:
+    """As `acting`, for what gives somebody a secret: by the approval of a second person, where the settings ask for it.
 
-    No transaction holds a file and the audit trail together. So the trail has such an act as begun before it happens,
-    then as done or failed: whatever is killed, no act is without a record.
+    Raises:
+        ApprovalNeededError: if they do and there is none.
+        ClientNotFoundError: if it is to be a client's that does not exist.
+    """
+    with acting(database, settings) as (session, by):
+        require_approval(session, find_subject, is_needed=settings.issuing_approval, now=utc_now(), by=by)
+        yield session, by
+
+
+@contextlib.contextmanager
+def acting_on_file(database: Database, settings: Settings, action: str) -> Iterator[Callable[..., None]]:
+    """Gives what must be called, with the details, just before a file is changed: see `recording_file_change`.
 
     Raises:
         UnavailableError, UnsafeFileError: as `acting`.
         DatabaseAwayError: from what is called, if the database does not answer; the file must not be changed then.
     """
     by = operator(settings.peppers_file)
-    begun: dict[str, Any] = {}
-
-    def record(outcome: str, details: dict[str, Any]) -> None:
-        with database.write() as session:
-            record_act(session, actor=by, action=action, outcome=outcome, **details)
-
-    def begin(**details: object) -> None:
-        record("begun", details)
-        begun.update(details)
-
-    try:
+    with recording_file_change(database, by, action, _tell_of_unrecorded) as begin:
         yield begin
-    except DomainError:
-        if begun:
-            with contextlib.suppress(DomainError):
-                record("failed", begun)
-        raise
-    try:
-        record("done", begun)
-    except DomainError as error:  # the act is done, and told of
-        warn(f"The audit trail has this as begun, not as done: {error.message}")
     tell_witness(database, settings)
 
 
@@ -92,6 +84,10 @@ def audit_keys(peppers_file: Path) -> AuditKeys:
     """The keys of the audit trail."""
     peppers = load_peppers(peppers_file)
     return derive_keys(peppers.current, peppers.keys)
+
+
+def _tell_of_unrecorded(error: DomainError) -> None:  # the act is done, and told of
+    warn(f"The audit trail has this as begun, not as done: {error.message}")
 
 
 def _user() -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from ecross_server.audit import service
-from ecross_server.audit.schemas import record_out
+from ecross_server.audit.schemas import record_out, verdict_out
 from ecross_server.audit.service import Record, RecordFilter, Verdict
 from ecross_server.cli.acting import audit_keys
 from ecross_server.cli.doctor import CHECK_FAILED
@@ -86,16 +86,7 @@ def verify(*, as_json: AsJson = False) -> None:
         with database.read() as session:
             verdict = service.verify(session, keys, witness)
     if as_json:
-        print_json({
-            "ok": verdict.is_ok,
-            "count": verdict.count,
-            "firstBad": verdict.first_bad,
-            "reason": verdict.reason,
-            "prunedThrough": verdict.pruned_through or None,
-            "unchecked": verdict.unchecked,
-            "missingKeys": list(verdict.missing_keys),
-            "witness": verdict.has_witness,
-        })  # fmt: skip
+        print_json(verdict_out(verdict))
     else:
         for sentence in _sentences(verdict):
             say(sentence)

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from ecross_server import migrations
+from ecross_server.approvals.service import end_open_approvals
 from ecross_server.audit.service import append_act, record_act
 from ecross_server.cli.acting import acting, operator
 from ecross_server.cli.keys import FileExistsAlreadyError
@@ -53,6 +54,7 @@ from ecross_server.kit.snapshots import (
 )
 from ecross_server.merchants import service as merchants
 from ecross_server.merchants.service import RegistryPosition
+from ecross_server.operators.service import end_all_access
 from ecross_server.publication.service import forget_feeds
 from ecross_server.settings import Settings, load_settings, variable
 
@@ -442,12 +444,14 @@ def tell_of_backup(database: Database, settings: Settings, *, is_sealed: bool) -
 def _begin_anew(
     session: Session, contents: Contents, parts: Mapping[str, Path], seen: Sequence[RegistryPosition]
 ) -> int:
-    """End all tokens and links, free all jobs, forget all feeds, tell the audit trail that came; the new revision."""
+    """End all that opens anything, free all jobs, forget all feeds, tell the audit trail; the new revision."""
     revision = merchants.end_all_tokens(session, now=utc_now(), seen=seen)
     free_all_jobs(session, now=utc_now())
     forget_feeds(session)
     by = operator(parts["peppers.json"])
     cancel_open_hand_overs(session, now=utc_now(), by=by)
+    end_all_access(session, now=utc_now())
+    end_open_approvals(session, now=utc_now())
     append_act(session, actor=by, action="backup.restore", createdAt=rfc3339(contents.created_at))
     return revision
 

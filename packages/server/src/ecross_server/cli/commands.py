@@ -22,9 +22,10 @@ EXIT_CODES: Final[tuple[tuple[type[DomainError], int], ...]] = (
 )
 
 COMMANDS: Final = {
-    "serve": "serve", "merchants": "", "credentials": "", "hand-overs": "", "secrets": "", "keys": "", "peppers": "",
-    "skus": "", "warehouses": "", "inventory": "", "channels": "", "reviews": "", "audit": "", "jobs": "",
-    "doctor": "doctor", "backup": "backup", "restore": "backup", "migrate": "schema", "openapi": "schema",
+    "serve": "serve", "merchants": "", "credentials": "", "approvals": "", "hand-overs": "", "secrets": "", "keys": "",
+    "peppers": "", "skus": "", "warehouses": "", "inventory": "", "channels": "", "reviews": "", "operators": "",
+    "audit": "", "jobs": "", "doctor": "doctor", "backup": "backup", "restore": "backup", "migrate": "schema",
+    "openapi": "schema",
 }  # fmt: skip
 """All that may stand first, in the order of the help, and the module it stands in; a group's is named as the group."""
 
@@ -41,7 +42,7 @@ def make_app(first: str = "") -> typer.Typer:
         "6 a check failed, 130 interrupted.",
     )
     app.callback()(options)
-    for name in [first] if first in COMMANDS else COMMANDS:
+    for name in [first] if first in COMMANDS else () if first == "--version" else COMMANDS:
         if module := COMMANDS[name]:
             app.command(name)(getattr(import_module(f"ecross_server.cli.{module}"), name))
         else:

@@ -4,35 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 
 import typer
-from sqlalchemy.orm import Session
 
-from ecross_server.audit.rules import Actor
-from ecross_server.cli.acting import acting
+from ecross_server.approvals.rules import Act
+from ecross_server.approvals.service import FindSubject, for_client, for_merchant
+from ecross_server.cli.acting import acting, issuing
 from ecross_server.cli.hand_overs import HandOver, HandOverExpiresIn, WithCode, print_offer, read_terms
-from ecross_server.cli.merchants import SHOWN_ONCE
+from ecross_server.cli.merchants import SHOWN_ONCE, Allow, Scope, restrictions_of, shown_networks
 from ecross_server.cli.output import AsJson, print_facts, print_model, print_table, say, shown
 from ecross_server.cli.setup import opened_database
 from ecross_server.handover.schemas import OfferedCredentialOut, OfferOut
-from ecross_server.handover.service import Terms, offer_secret
+from ecross_server.handover.service import OfferedLink, Terms, offer_new_client, offer_second_secret
 from ecross_server.kit.clock import parse_instant, utc_now
 from ecross_server.kit.errors import Fault, InvalidInputError
-from ecross_server.merchants import rotation, service
-from ecross_server.merchants.grants import add_client, client_with_room
-from ecross_server.merchants.rules import parse_duration
+from ecross_server.merchants import restrictions, rotation, service
+from ecross_server.merchants.rules import MOST_NETWORKS, parse_duration
 from ecross_server.merchants.schemas import (
     ClientOut,
     CredentialListOut,
     IssuedCredentialOut,
     LeakReceiptOut,
     MeterOut,
+    RestrictionOut,
     RetirementOut,
     RotatedCredentialOut,
     SecretUsesOut,
+    SuggestionOut,
+    listed,
 )
-from ecross_server.merchants.service import Client
 from ecross_server.merchants.uses import read_meter
 from ecross_server.settings import Configuration, load_settings
 
@@ -43,11 +45,13 @@ Label = Annotated[str | None, typer.Option(help="What it is for, such as 'ERP'."
 
 
 @app.command()
-def issue(
+def issue(  # noqa: PLR0913 - an argument is an option
     merchant_id: Annotated[str, typer.Argument(metavar="ID", help="The merchant's id, such as ACME.")],
     *,
     label: Label = None,
     expires_in: Annotated[str | None, typer.Option(help="How long it lasts: 12h, 90d. Without it: for good.")] = None,
+    scope: Scope = None,
+    allow: Allow = None,
     hand_over: HandOver = False,
     hand_over_expires_in: HandOverExpiresIn = None,
     code: WithCode = False,
@@ -55,24 +59,28 @@ def issue(
 ) -> None:
     """Issue a new client with its own secret."""
     lasts = None if expires_in is None else parse_duration("expires-in", expires_in)
+    limits = restrictions_of(scope, allow)
     configuration = load_settings()
     terms = read_terms(
         configuration.settings, hand_over=hand_over, expires_in=hand_over_expires_in, code=code, label=label,
         secret_expires_in=expires_in,
     )  # fmt: skip
     if terms is not None:
-        _offer(
-            configuration,
-            terms,
-            lambda session, by, now: add_client(session, merchant_id, now=now, by=by, label=label),
-            as_json=as_json,
-        )
+        offer = partial(offer_new_client, merchant_id=merchant_id, restrictions=limits)
+        _offer(configuration, terms, for_merchant(Act.ISSUE, merchant_id), offer, as_json=as_json)
         return
     with opened_database(configuration) as (database, settings):
         peppers = service.load_peppers(settings.peppers_file)
-        with acting(database, settings) as (session, by):
+        with issuing(database, settings, for_merchant(Act.ISSUE, merchant_id)) as (session, by):
             issued = service.issue_credential(
-                session, merchant_id, peppers=peppers, now=utc_now(), by=by, label=label, expires_in=lasts
+                session,
+                merchant_id,
+                peppers=peppers,
+                now=utc_now(),
+                by=by,
+                label=label,
+                expires_in=lasts,
+                restrictions=limits,
             )
     if as_json:
         print_model(IssuedCredentialOut.of(issued))
@@ -84,6 +92,8 @@ def issue(
         "clientSecret": issued.client_secret,
         "label": issued.secret.label,
         "expires": shown(issued.secret.expires_at) or "never",
+        "scope": issued.client.scope,
+        "from": shown_networks(listed(issued.client.allowed_networks)),
     })  # fmt: skip
     say()
     say(SHOWN_ONCE)
@@ -92,26 +102,18 @@ def issue(
 def _offer(
     configuration: Configuration,
     terms: Terms,
-    find_client: Callable[[Session, Actor, datetime], Client],
+    find_subject: FindSubject,
+    offer_to: Callable[..., OfferedLink],
     *,
     as_json: bool,
 ) -> None:
     """Make a link that will give a client its secret."""
     with opened_database(configuration) as (database, settings):
         peppers = service.load_peppers(settings.peppers_file)
-        now = utc_now()
-        with acting(database, settings) as (session, by):
-            client = find_client(session, by, now)
-            offered = offer_secret(session, client, terms, peppers=peppers, now=now, by=by)
+        with issuing(database, settings, find_subject) as (session, by):
+            offered = offer_to(session, terms=terms, peppers=peppers, now=utc_now(), by=by)
         offer = OfferOut.of(offered, settings.base_url)
-        out = OfferedCredentialOut(
-            **dict(offer),
-            merchant_id=offered.hand_over.merchant_id,
-            secret_id=None,
-            label=terms.label,
-            created_at=now,
-            expires_at=offered.hand_over.secret_expires_at,
-        )
+        out = OfferedCredentialOut.of_offer(offered, settings.base_url)
     if as_json:
         print_model(out)
         return
@@ -136,13 +138,25 @@ def list_(
         (
             client.merchant_id, client.client_id, secret.secret_id, secret.label, secret.status,
             shown(secret.created_at), shown(secret.expires_at) or "never", shown(secret.retires_at),
-            shown(secret.last_used_at),
+            shown(secret.last_used_at), client.scope, shown_networks(client.allowed_networks),
         )
         for client in clients
         for secret in client.secrets
     ]  # fmt: skip
     print_table(
-        ("MERCHANT", "CLIENT ID", "SECRET", "LABEL", "STATUS", "ISSUED", "EXPIRES", "RETIRES", "LAST USED"),
+        (
+            "MERCHANT",
+            "CLIENT ID",
+            "SECRET",
+            "LABEL",
+            "STATUS",
+            "ISSUED",
+            "EXPIRES",
+            "RETIRES",
+            "LAST USED",
+            "SCOPE",
+            "FROM",
+        ),
         rows,
         empty="No credentials. Issue some: ecross-server credentials issue ACME",
     )
@@ -161,6 +175,91 @@ def revoke(
         print_model(out)
     else:
         say(f"Revoked {out.client_id}. Its tokens stop working within 5 seconds.")
+
+
+@app.command()
+def limit(
+    client_id: ClientId,
+    *,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="What it may do, such as catalog:read; may be repeated. All: merchant.")
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NETWORK", help="From where alone, such as 198.51.100.0/24; may be repeated."),
+    ] = None,
+    allow_any: Annotated[bool, typer.Option("--allow-any", help="From anywhere.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what that would have refused.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Limit what a client may do, and from where, within 2 seconds; what is not named stays as it is."""
+    now = utc_now()
+    words = " ".join(scope) if scope else None
+    networks = allow or None
+    with opened_database() as (database, settings):
+        with database.read() as session:
+            planned = restrictions.plan_restriction(
+                session, client_id, now=now, scope=words, networks=networks, any_address=allow_any
+            )
+            out = RestrictionOut.of_restriction(planned, now)
+        if not dry_run:
+            with acting(database, settings) as (session, by):
+                client = restrictions.restrict_client(
+                    session, client_id, now=now, by=by, scope=words, networks=networks, any_address=allow_any
+                )
+                # What somebody else has changed meanwhile, and this left as it is, is told as well.
+                limits = {"scope": client.scope, "allowed_networks": listed(client.allowed_networks)}
+                out = out.model_copy(update=limits)
+    if as_json:
+        print_model(out)
+        return
+    say(f"{out.client_id} {'would be' if dry_run else 'is'} limited to this{'' if dry_run else ' within 2 seconds'}:")
+    say()
+    print_facts({"scope": out.scope, "from": shown_networks(out.allowed_networks)})
+    say()
+    print_table(
+        ("REFUSED", "WHAT", "COUNT", "LAST SEEN"),
+        [
+            (
+                each.address, each.scope or "tokens", str(each.tokens + each.calls), shown(each.last_seen_at),
+            )
+            for each in out.refused
+        ],
+        empty="It refuses nothing of the traffic of the last 14 days.",
+    )  # fmt: skip
+
+
+@app.command()
+def suggest(client_id: ClientId, *, as_json: AsJson = False) -> None:
+    """Suggest limits by the traffic of the last 14 days, and print the command that sets them."""
+    with opened_database() as (database, _), database.read() as session:
+        out = SuggestionOut.of(restrictions.suggest_restrictions(session, client_id, now=utc_now()))
+    if as_json:
+        print_model(out)
+        return
+    if out.first_seen_at is None:
+        say(f"No traffic of {out.client_id} was seen since {shown(out.traffic_since)}: nothing can be suggested.")
+        return
+    say(f"Seen since {shown(out.first_seen_at)}: {out.tokens} tokens, {out.calls} calls.")
+    say()
+    print_table(
+        ("FROM", "ADDRESSES", "TOKENS", "CALLS", "LAST SEEN"),
+        [
+            (each.network, str(each.addresses), str(each.tokens), str(each.calls), shown(each.last_seen_at))
+            for each in out.sources
+        ],
+        empty="None of it came from an address.",
+    )
+    say()
+    if out.suggested_scope is None:
+        say("No call was seen, so no scope is suggested.")
+    if out.suggested_networks is None:
+        say(f"No list of at most {MOST_NETWORKS} networks holds all of it, so none is suggested.")
+    if out.hides_callers:
+        say("Some addresses are of a private network: if a proxy stands there, name it in TRUSTED_PROXIES first.")
+    if out.command is not None:
+        say("See first what else it would refuse, with --dry-run:")
+        say(f"  {out.command}")
 
 
 @app.command()
@@ -192,11 +291,17 @@ def rotate(
             if value is not None:  # the old secret must not end while nobody has the new one
                 message = "cannot stand beside --hand-over: retire the old secret once the link was used"
                 raise InvalidInputError(f"{name} {message}", (Fault(name, message),))
-        _offer(configuration, terms, lambda session, _, now: client_with_room(session, client_id, now), as_json=as_json)
+        _offer(
+            configuration,
+            terms,
+            for_client(Act.ROTATE, client_id),
+            partial(offer_second_secret, client_id=client_id),
+            as_json=as_json,
+        )
         return
     with opened_database(configuration) as (database, settings):
         peppers = service.load_peppers(settings.peppers_file)
-        with acting(database, settings) as (session, by):
+        with issuing(database, settings, for_client(Act.ROTATE, client_id)) as (session, by):
             rotated = rotation.rotate_credential(
                 session, client_id, peppers=peppers, now=utc_now(), by=by, label=label, overlap=lasts,
                 retire_old_at=ends_at,
@@ -296,7 +401,10 @@ def leaked(
     """A secret is in wrong hands: make a new one, end the old, and every token, within 5 seconds."""
     with opened_database() as (database, settings):
         peppers = service.load_peppers(settings.peppers_file)
-        with acting(database, settings) as (session, by):
+        with issuing(database, settings, for_client(Act.REPLACE_LEAKED, client_id)) as (
+            session,
+            by,
+        ):
             out = LeakReceiptOut.of_receipt(
                 rotation.replace_leaked(
                     session, client_id, secret_id, peppers=peppers, now=utc_now(), by=by, label=label

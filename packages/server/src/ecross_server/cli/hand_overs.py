@@ -10,12 +10,10 @@ from ecross_server.cli.acting import acting
 from ecross_server.cli.output import AsJson, print_facts, print_model, print_table, say, shown
 from ecross_server.cli.setup import opened_database
 from ecross_server.handover import rules, service
-from ecross_server.handover.rules import check_base, check_life
 from ecross_server.handover.schemas import HandOverListOut, HandOverOut, OfferOut
 from ecross_server.handover.service import Receipt, Terms
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.errors import Fault, InvalidInputError
-from ecross_server.merchants.rules import parse_duration
 from ecross_server.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="See what became of one-time links, and cancel them.")
@@ -31,7 +29,6 @@ WithCode = Annotated[
     bool, typer.Option("--code", help="Let the link ask for a code, which you tell the recipient by another way.")
 ]
 
-USUAL_LIFE: Final = "3d"
 NEXT: Final = "Send the link to the recipient: it shows the secret once."
 NEXT_WITH_CODE: Final = "Tell the code by another way, such as by telephone. No e-mail is sent."
 
@@ -56,11 +53,10 @@ def read_terms(
             if is_told:
                 raise InvalidInputError(f"{name} needs --hand-over", (Fault(name, "needs --hand-over"),))
         return None
-    check_base(settings.base_url)
-    lasts = parse_duration("hand-over-expires-in", expires_in or USUAL_LIFE)
-    check_life("hand-over-expires-in", lasts)
-    secret_lasts = None if secret_expires_in is None else parse_duration("expires-in", secret_expires_in)
-    return Terms(lasts=lasts, with_code=code, label=label, secret_lasts=secret_lasts)
+    return service.make_terms(
+        settings.base_url, expires_in=expires_in, code=code, label=label,
+        secret_expires_in=None if secret_expires_in is None else ("expires-in", secret_expires_in),
+    )  # fmt: skip
 
 
 def print_offer(offer: OfferOut) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -16,10 +15,8 @@ from ecross_server.cli.setup import opened_database
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.errors import ConflictError, Fault, InvalidInputError, UnavailableError
 from ecross_server.kit.private_files import UnwritableError, create_private_file, write_private_file
-from ecross_server.merchants.rules import parse_duration
+from ecross_server.merchants.rules import parse_delay
 from ecross_server.settings import load_settings
-
-LONGEST_DELAY: Final = timedelta(days=7)
 
 app = typer.Typer(no_args_is_help=True, help="List, rotate and export the keys that sign access tokens.")
 
@@ -35,15 +32,6 @@ class FileExistsAlreadyError(ConflictError):
     """What would be overwritten may be needed."""
 
     code = "file_exists"
-
-
-def parse_delay(after: str | None) -> timedelta:
-    """How long a new key is only known, at most a week."""
-    delay = timedelta(0) if after is None else parse_duration("after", after)
-    if delay > LONGEST_DELAY:
-        reason = f"must be at most {LONGEST_DELAY.days}d"
-        raise InvalidInputError(f"after {reason}", (Fault("after", reason),))
-    return delay
 
 
 @app.command("list")
@@ -76,7 +64,7 @@ def rotate(
     as_json: AsJson = False,
 ) -> None:
     """Sign with a new key. Tokens of the older ones stay good until they expire."""
-    delay = parse_delay(after)
+    delay = parse_delay("after", after)
     if delay and drop_old:
         reason = "cannot be combined with --drop-old: the new key has to sign at once"
         raise InvalidInputError(f"after {reason}", (Fault("after", reason),))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import gc
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 OUTPUT_CLOSED: Final = 5
 INTERRUPTED: Final = 130
+MOMENT_SECONDS: Final = 0.01
 
 
 def main() -> None:
@@ -23,7 +29,10 @@ def main() -> None:
         sys.exit(OUTPUT_CLOSED)
     # What a locale cannot show is written out, instead of ending the command after its work is done.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # it is a TextIOWrapper
-    sys.exit(run(sys.argv[1:]))
+    sys.unraisablehook = _interrupt_again
+    code = run(sys.argv[1:])
+    _drop_what_cannot_be_written()
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -36,6 +45,14 @@ def run(arguments: list[str]) -> int:
         return INTERRUPTED
 
 
+def _drop_what_cannot_be_written() -> None:
+    """It was told of already; Python would try once more, say so in its own way, and end with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @contextlib.contextmanager
 def collector_off() -> Iterator[None]:
     """For imports: to look for garbage among what stays would cost a fifth of the start-up time."""
@@ -44,3 +61,14 @@ def collector_off() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def _interrupt_again(ignored: UnraisableHookArgs) -> None:
+    """An interrupt that came within a finalizer has ended nothing: it is raised once more, outside of it."""
+    if issubclass(ignored.exc_type, KeyboardInterrupt):
+        # A moment later, for this is still within the finalizer.
+        again = threading.Timer(MOMENT_SECONDS, _thread.interrupt_main)
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(ignored)

@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from ecross_server.cli.acting import acting_on_file, operator, tell_witness
-from ecross_server.cli.keys import After, parse_delay
+from ecross_server.cli.keys import After
 from ecross_server.cli.output import AsJson, print_model, print_table, say, shown
 from ecross_server.cli.setup import opened_database
 from ecross_server.kit.clock import utc_now
 from ecross_server.merchants import service
+from ecross_server.merchants.rules import parse_delay
 from ecross_server.merchants.schemas import PepperListOut, PepperOut
 
 app = typer.Typer(
@@ -21,18 +22,18 @@ app = typer.Typer(
 
 @app.command("list")
 def list_(*, as_json: AsJson = False) -> None:
-    """List the peppers and how many live secrets are kept under each."""
+    """List the peppers, and how many live secrets and operators' passwords are kept under each."""
     with opened_database() as (database, settings), database.read() as session:
         peppers = service.list_peppers(session, settings.peppers_file, now=utc_now())
     if as_json:
         print_model(PepperListOut(peppers=[PepperOut.of(pepper) for pepper in peppers]))
         return
     print_table(
-        ("PEPPER", "STATUS", "CREATED", "USED FROM", "SECRETS"),
+        ("PEPPER", "STATUS", "CREATED", "USED FROM", "SECRETS", "OPERATORS"),
         [
             (
                 pepper.pepper_id, pepper.status, shown(pepper.created_at),
-                shown(pepper.starts_at or pepper.created_at), str(pepper.secrets),
+                shown(pepper.starts_at or pepper.created_at), str(pepper.secrets), str(pepper.operators),
             )
             for pepper in peppers
         ],
@@ -43,7 +44,7 @@ def list_(*, as_json: AsJson = False) -> None:
 @app.command()
 def rotate(*, after: After = None, as_json: AsJson = False) -> None:
     """Keep secrets under a new pepper: each comes under it at its next use, and nobody is asked for anything."""
-    delay = parse_delay(after)
+    delay = parse_delay("after", after)
     with opened_database() as (database, settings), acting_on_file(database, settings, "peppers.rotate") as begin:
         pepper = service.rotate_peppers(
             settings.peppers_file, now=utc_now(), starts_in=delay, before=lambda pepper_id: begin(pepperId=pepper_id)
@@ -78,3 +79,5 @@ def retire(
     say(f"Retired the pepper {pepper.pepper_id}.")
     if pepper.secrets:
         say(f"Revoked {pepper.secrets} secret{'s' if pepper.secrets > 1 else ''} that only it could check.")
+    if pepper.operators:
+        say(f"To be invited again: {pepper.operators} operator{'s' if pepper.operators > 1 else ''}.")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from ecross_server import migrations
 from ecross_server.cli.output import AsJson, print_json, say
 from ecross_server.cli.setup import prepare
@@ -17,10 +21,19 @@ def migrate(*, as_json: AsJson = False) -> None:
         say(f"The database is at revision {migrations.REVISIONS[-1]}.")
 
 
-def openapi(*, as_json: AsJson = False) -> None:
-    """Print the OpenAPI document of the whole server."""
+def openapi(
+    *,
+    admin: Annotated[bool, typer.Option("--admin", help="That of the administration instead.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the OpenAPI document of the whole server, as merchants reach it."""
     from ecross_server.app.assembly import make_api
-    from ecross_server.app.documentation import openapi_document
+    from ecross_server.app.documentation import admin_document, openapi_document
 
     del as_json  # it is JSON in any case
-    print_json(openapi_document(make_api(Settings())))
+    if admin:
+        from ecross_server.app.administration import make_admin_api
+
+        print_json(admin_document(make_admin_api()))
+    else:
+        print_json(openapi_document(make_api(Settings())))

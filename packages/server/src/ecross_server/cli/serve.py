@@ -33,12 +33,15 @@ def serve(
     services: Annotated[
         str | None, typer.Option(help="What to serve (default: SERVICES, which is auth,product).")
     ] = None,
+    admin_port: Annotated[
+        int | None, typer.Option(help="Port for operators, 0 for none (default: ADMIN_PORT, 0).")
+    ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Register a demo merchant the first time.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Serve the API. On an empty data folder, make all that it needs first."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
-    options = {"host": host, "port": port, "workers": workers, "services": services}
+    options = {"host": host, "port": port, "workers": workers, "services": services, "admin_port": admin_port}
     configuration = load_settings(options)
     settings = configuration.settings
     configure_logs(settings.log_format, settings.log_level)
@@ -52,13 +55,16 @@ def serve(
     def announce(started: Started) -> None:
         url = _url(settings, started.port)
         metrics_url = f"http://127.0.0.1:{started.metrics_port}/metrics" if started.metrics_port else None
+        admin_url = None
+        if started.admin_port is not None:
+            admin_url = f"{_url(settings, started.admin_port, settings.admin_host)}/admin"
         # Whoever started the server may have stopped reading what it says: no reason to stop serving.
         with contextlib.suppress(BrokenPipeError, UnwritableOutputError):
             if as_json:
                 facts = {"url": url, "workers": settings.workers, "dataDir": str(settings.data_dir)}
-                print_json({**facts, "metricsUrl": metrics_url})
+                print_json({**facts, "metricsUrl": metrics_url, "adminUrl": admin_url})
             else:
-                say(_banner(settings, url, has_demo=has_demo, metrics_url=metrics_url))
+                say(_banner(settings, url, has_demo=has_demo, metrics_url=metrics_url, admin_url=admin_url))
 
     def load_again() -> Configuration:
         again = load_settings(options)
@@ -77,19 +83,32 @@ def _look_after_feeds(configuration: Configuration) -> None:
         queue_lost_feeds(session, settings.feeds_folder, now=utc_now())
 
 
-def _url(settings: Settings, port: int) -> str:
-    host = WILDCARDS.get(settings.host, settings.host)
+def _url(settings: Settings, port: int, host: str | None = None) -> str:
+    host = host or settings.host
+    host = WILDCARDS.get(host, host)
     shown = f"[{host}]" if ":" in host else host
     return f"{'http' if settings.tls_cert_file is None else 'https'}://{shown}:{port}"
 
 
-def _banner(settings: Settings, url: str, *, has_demo: bool, metrics_url: str | None = None) -> str:
+def _administration(admin_url: str | None) -> list[str]:
+    if admin_url is None:
+        return []
+    return [
+        f"Console: {admin_url.removesuffix('/admin')}/console (operators: ecross-server operators add)",
+        f"Administration: {admin_url}/docs",
+    ]
+
+
+def _banner(
+    settings: Settings, url: str, *, has_demo: bool, metrics_url: str | None = None, admin_url: str | None = None
+) -> str:
     processes = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
     lines = [
         "",
         f"e-CROSS serves on {url} ({processes}; data in {settings.data_dir})",
         f"Documentation: {url}/docs",
         *([f"Metrics: {metrics_url}"] if metrics_url else []),
+        *_administration(admin_url),
         "",
     ]
     if "auth" in settings.services:

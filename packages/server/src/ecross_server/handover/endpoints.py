@@ -35,6 +35,7 @@ from ecross_server.web.addresses import CallerAddresses, neighborhood
 from ecross_server.web.answers import JSON, UNAVAILABLE
 from ecross_server.web.bodies import read_body
 from ecross_server.web.context import context_of
+from ecross_server.web.own_pages import FORM, HTML, comes_from_its_own_page, make_pages, page_headers
 from ecross_server.web.unit_of_work import CurrentDatabase, CurrentTime
 
 if TYPE_CHECKING:
@@ -44,23 +45,13 @@ PATH: Final = "/hand-over/"
 SHOWN_PATH: Final = "/hand-over/{token}"
 """What logs and metrics say instead of a path that holds a token."""
 
-HTML: Final = "text/html"
 PAGES: Final = FilePath(__file__).parent / "pages"
 
 # Nothing from elsewhere, no script at all, and a form that can be sent to nobody else.
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-HEADERS: Final = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "Vary": "Accept",
-    "X-Content-Type-Options": "nosniff",
-    "X-Robots-Tag": "noindex, nofollow, noarchive",
-}
+HEADERS: Final = {**page_headers(CONTENT_SECURITY_POLICY), "Vary": "Accept"}
 
 OK, FORBIDDEN, GONE, SLOW_DOWN = 200, 403, 404, 429
 """What is unknown, spent or expired has one status, so that the log of a proxy cannot tell them apart."""
@@ -121,7 +112,7 @@ class Visit:
     def is_from_its_own_page(self) -> bool:
         """Whether the request says so."""
         headers = self.request.headers
-        return rules.comes_from_its_own_page(
+        return comes_from_its_own_page(
             headers.get("sec-fetch-site"), headers.get("origin"), headers.get("host"), self.desk.public_url
         )
 
@@ -265,7 +256,7 @@ REQUEST_BODY: Final = {
         "required": True,
         "content": {
             media_type: {"schema": LINK_ACT, "example": {"act": "reveal", "nonce": "..."}}
-            for media_type in ("application/x-www-form-urlencoded", JSON)
+            for media_type in (FORM, JSON)
         },
     }
 }  # fmt: skip
@@ -373,8 +364,4 @@ def _deny(visit: Visit, database: CurrentDatabase, token: str, receipt: Receipt)
 
 @functools.cache
 def _pages() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - most processes show no page
-
-    pages = Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined)
-    pages.filters["instant"] = lambda instant: f"{instant:%Y-%m-%d %H:%M:%S} UTC"
-    return pages
+    return make_pages(PAGES)

@@ -29,10 +29,10 @@ class HandOverRevealedError(ConflictError):
 
     code = "hand_over_revealed"
 
-    def __init__(self, client_id: str) -> None:
+    def __init__(self, client_id: str, secret_id: str) -> None:
         super().__init__(
-            f"The secret was revealed already, so there is nothing to cancel. To end it: "
-            f"ecross-server credentials revoke {client_id}"
+            "The secret was revealed already, so there is nothing to cancel. To put a new one in its place: "
+            f"ecross-server credentials leaked {client_id} {secret_id}"
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from ecross_server.handover.errors import HandOverNotFoundError
@@ -30,6 +30,20 @@ def list_hand_overs(session: Session, merchant_id: str | None) -> Sequence[HandO
     query = select(HandOver).order_by(HandOver.created_at, HandOver.id)
     if merchant_id is not None:
         query = query.where(HandOver.merchant_id == merchant_id)
+    return session.scalars(query).all()
+
+
+def list_newest(
+    session: Session, *, merchant_id: str | None, client_id: str | None, before: HandOver | None, limit: int
+) -> Sequence[HandOver]:
+    """All of them, or one merchant's or client's, the newest first; only those older than `before`."""
+    query = select(HandOver).order_by(HandOver.created_at.desc(), HandOver.id.desc()).limit(limit)
+    if merchant_id is not None:
+        query = query.where(HandOver.merchant_id == merchant_id)
+    if client_id is not None:
+        query = query.where(HandOver.client_id == client_id)
+    if before is not None:
+        query = query.where(tuple_(HandOver.created_at, HandOver.id) < (before.created_at, before.id))
     return session.scalars(query).all()
 
 

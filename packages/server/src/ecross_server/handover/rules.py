@@ -93,23 +93,6 @@ def state_of(
     return State.OPEN if now < expires_at else State.EXPIRED
 
 
-def comes_from_its_own_page(site: str | None, origin: str | None, host: str | None, public_url: str) -> bool:
-    """Whether a request says that a page of this server has sent it: by `Sec-Fetch-Site`, `Origin` and `Host`.
-
-    A page that tells no referrer has `null` for its origin, as has a stranger's in a sandbox. So `null` counts only
-    where the browser itself says that the request has not left its site.
-    """
-    if site is not None and site != "same-origin":
-        return False
-    if origin is None or origin == "null":
-        return site is not None
-    ours = urlsplit(public_url)
-    scheme, _, authority = origin.lower().partition("://")
-    if (scheme, authority) == (ours.scheme.lower(), ours.netloc.lower()):
-        return True
-    return scheme in {"http", "https"} and host is not None and authority == host.lower()
-
-
 def check_life(path: str, life: timedelta) -> None:
     """Refuse a life that is too long for a link that lies in somebody's messages."""
     if life > LONGEST_LIFE:

@@ -14,7 +14,7 @@ from ecross.jws import StrictJsonError, loads_strict
 from ecross_server.handover.rules import Act, State
 from ecross_server.handover.service import OfferedLink, Receipt
 from ecross_server.kit.clock import rfc3339
-from ecross_server.merchants.schemas import MerchantOut
+from ecross_server.merchants.schemas import MerchantOut, listed
 
 Instant = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
 
@@ -168,6 +168,23 @@ class OfferedCredentialOut(_Wire):
     label: str | None
     created_at: Instant
     expires_at: Instant | None
+    scope: str
+    allowed_networks: list[str] | None
+
+    @classmethod
+    def of_offer(cls, offered: OfferedLink, base: str) -> OfferedCredentialOut:
+        """The wire form."""
+        it = offered.hand_over
+        return cls(
+            **dict(OfferOut.of(offered, base)),
+            merchant_id=it.merchant_id,
+            secret_id=None,
+            label=it.label,
+            created_at=it.created_at,
+            expires_at=it.secret_expires_at,
+            scope=offered.client.scope,
+            allowed_networks=listed(offered.client.allowed_networks),
+        )
 
 
 def _shown(instant: datetime | None) -> str | None:

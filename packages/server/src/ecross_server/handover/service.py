@@ -25,12 +25,13 @@ from ecross_server.handover.models import HandOver
 from ecross_server.handover.rules import State
 from ecross_server.kit.identifiers import BASE32, random_text
 from ecross_server.merchants import grants
-from ecross_server.merchants.rules import ADDRESS_CHARACTERS, Peppers
+from ecross_server.merchants.rules import ADDRESS_CHARACTERS, UNRESTRICTED, Peppers, Restrictions, parse_duration
 from ecross_server.merchants.service import DONE, UNCHANGED, Client, IssuedCredential
 
 __all__ = ["HandOver"]  # what the functions below give
 
 ACTIVE: Final = "active"
+USUAL_LIFE: Final = "3d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class OfferedLink:
     """A new hand-over. Token and code are to be had here and never again."""
 
     hand_over: HandOver
+    client: Client
     token: str = field(repr=False)
     code: str | None = field(repr=False)
 
@@ -112,7 +114,60 @@ def offer_secret(
     session.add(hand_over)
     session.flush()
     _record(session, hand_over, "hand-overs.create", now=now, by=by, code=terms.with_code)
-    return OfferedLink(hand_over, token, code)
+    return OfferedLink(hand_over, client, token, code)
+
+
+def make_terms(
+    base: str,
+    *,
+    expires_in: str | None,
+    code: bool,
+    label: str | None = None,
+    secret_expires_in: tuple[str, str] | None = None,
+    path: str = "hand-over-expires-in",
+) -> Terms:
+    """What link is asked for, from durations such as `3d`; that of the secret with the name that its faults go by.
+
+    Raises:
+        InvalidInputError: for a life that is none, or too long.
+        UnusableBaseError: if no link could be followed from the base.
+    """
+    rules.check_base(base)
+    lasts = parse_duration(path, expires_in or USUAL_LIFE)
+    rules.check_life(path, lasts)
+    secret_lasts = None if secret_expires_in is None else parse_duration(*secret_expires_in)
+    return Terms(lasts=lasts, with_code=code, label=label, secret_lasts=secret_lasts)
+
+
+def offer_new_client(
+    session: Session,
+    merchant_id: str,
+    terms: Terms,
+    *,
+    peppers: Peppers,
+    now: datetime,
+    by: Actor,
+    restrictions: Restrictions = UNRESTRICTED,
+) -> OfferedLink:
+    """A new client of the merchant, and a link that will give its first secret.
+
+    Raises:
+        MerchantNotFoundError, MerchantDisabledError, InvalidInputError: as `merchants.service.issue_credential`.
+    """
+    client = grants.add_client(session, merchant_id, now=now, by=by, label=terms.label, restrictions=restrictions)
+    return offer_secret(session, client, terms, peppers=peppers, now=now, by=by)
+
+
+def offer_second_secret(
+    session: Session, client_id: str, terms: Terms, *, peppers: Peppers, now: datetime, by: Actor
+) -> OfferedLink:
+    """A link that will give a client another secret beside the one it has.
+
+    Raises:
+        ClientNotFoundError, ClientRevokedError, MerchantDisabledError, TooManySecretsError: if it may have none.
+    """
+    client = grants.client_with_room(session, client_id, now)
+    return offer_secret(session, client, terms, peppers=peppers, now=now, by=by)
 
 
 def look_at_link(session: Session, token: str, *, now: datetime) -> Receipt:
@@ -191,7 +246,26 @@ def list_hand_overs(session: Session, merchant_id: str | None, *, now: datetime)
     """
     if merchant_id is not None:
         grants.require_merchant(session, merchant_id)
-    return [_receipt(session, found, now) for found in repository.list_hand_overs(session, merchant_id)]
+    return _receipts(session, repository.list_hand_overs(session, merchant_id), now)
+
+
+def list_newest_hand_overs(
+    session: Session,
+    *,
+    limit: int,
+    now: datetime,
+    merchant_id: str | None = None,
+    client_id: str | None = None,
+    before: str | None = None,
+) -> Sequence[Receipt]:
+    """Receipts, the newest first: so many at most, of one merchant or client if it is named, older than one of them.
+
+    Raises:
+        HandOverNotFoundError: if there is none of the id that they are to be older than.
+    """
+    last = None if before is None else repository.get_hand_over(session, before)
+    found = repository.list_newest(session, merchant_id=merchant_id, client_id=client_id, before=last, limit=limit)
+    return _receipts(session, found, now)
 
 
 def show_hand_over(session: Session, hand_over_id: str, *, now: datetime) -> Receipt:
@@ -212,8 +286,8 @@ def cancel_hand_over(session: Session, hand_over_id: str, *, now: datetime, by: 
     """
     is_done = repository.set_cancelled(session, hand_over_id, at=now, by=by.name)
     hand_over = repository.get_hand_over(session, hand_over_id)
-    if hand_over.revealed_at is not None:
-        raise HandOverRevealedError(hand_over.client_id)
+    if hand_over.secret_id is not None:
+        raise HandOverRevealedError(hand_over.client_id, hand_over.secret_id)
     _record(session, hand_over, "hand-overs.cancel", now=now, by=by, outcome=DONE if is_done else UNCHANGED)
     return _receipt(session, hand_over, now)
 
@@ -223,8 +297,16 @@ def cancel_open_hand_overs(session: Session, *, now: datetime, by: Actor) -> Non
     repository.cancel_all_open(session, at=now, by=by.name)
 
 
+def _receipts(session: Session, hand_overs: Sequence[HandOver], now: datetime) -> list[Receipt]:
+    clients = grants.list_clients_by_id(session, {each.client_id for each in hand_overs})
+    return [_receipt_for(each, clients[each.client_id], now) for each in hand_overs]
+
+
 def _receipt(session: Session, hand_over: HandOver, now: datetime) -> Receipt:
-    client = grants.get_client(session, hand_over.client_id)
+    return _receipt_for(hand_over, grants.get_client(session, hand_over.client_id), now)
+
+
+def _receipt_for(hand_over: HandOver, client: Client, now: datetime) -> Receipt:
     state = rules.state_of(
         now,
         expires_at=hand_over.expires_at,

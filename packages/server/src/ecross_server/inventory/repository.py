@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from ecross_server.inventory.models import InventoryRecord, Warehouse
 from ecross_server.inventory.rules import Count, InventoryType
 from ecross_server.kit.change_lists import PagePosition, in_order
-from ecross_server.kit.database import take_turns
+from ecross_server.kit.database import among, take_turns
 
 
 class Place(NamedTuple):
@@ -110,7 +110,7 @@ def list_changed(session: Session, merchant_id: str, after: datetime | None, lim
 def list_available(session: Session, merchant_id: str, sku_ids: Collection[str]) -> Sequence[Kept]:
     query = RECORDS.where(
         InventoryRecord.merchant_id == merchant_id,
-        InventoryRecord.sku_id.in_(sku_ids),
+        among(session, InventoryRecord.sku_id, sku_ids),
         InventoryRecord.inventory_type == InventoryType.AVAILABLE.value,
     )
     return [Kept._make(row) for row in session.execute(query.order_by(InventoryRecord.number))]

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from ecross_server.jobs.models import IS_DEAD, IS_FRESH, IS_LIVING, JobRow
 from ecross_server.jobs.rules import BEGUN_BEFORE, Job, NewJob, Urgency
-from ecross_server.kit.database import keep_to_index_order
+from ecross_server.kit.database import among, keep_to_index_order
 
 JOBS_AT_ONCE: Final = 500
 
@@ -51,6 +51,23 @@ NEXT_DUE: Final = (
     .limit(1)
     .with_for_update(skip_locked=True)
 )
+# Whatever they are, so that no more are looked at, and none gets past more than these.
+NEXT_OF_ALL: Final = (
+    select(JobRow.id, JobRow.kind, JobRow.key)
+    .where(JobRow.urgency == bindparam("urgency"), IS_LIVING, JobRow.due_at <= bindparam("now"))
+    .order_by(JobRow.due_at, JobRow.id)
+    .limit(bindparam("limit"))
+)
+
+TO_COME: Final = select(func.count()).select_from(
+    select(JobRow.id)
+    .where(
+        JobRow.urgency == bindparam("urgency"), IS_LIVING, JobRow.kind == bindparam("kind"),
+        JobRow.due_at > bindparam("now"), JobRow.due_at <= bindparam("until"),
+    )
+    .limit(bindparam("limit"))
+    .subquery()
+)  # fmt: skip
 
 
 def add_jobs(session: Session, jobs: Sequence[NewJob]) -> None:
@@ -90,6 +107,29 @@ def claim_job(session: Session, job_id: int, claim: str, until: datetime) -> Non
 def remove_claimed(session: Session, job: Job) -> bool:
     """Whether the claim was still the job's own."""
     return bool(session.connection().execute(delete(JobRow).where(*_claimed(job))).rowcount)
+
+
+def list_next_alike(session: Session, row: Row[Any], limit: int, now: datetime) -> list[tuple[int, str]]:
+    """Numbers and keys: of so many jobs that come after it, those of its kind. Where one is claimed, this is too."""
+    values = {"urgency": row.urgency, "now": now, "limit": limit}
+    following = session.connection().execute(NEXT_OF_ALL, values)
+    return [(it.id, it.key) for it in following if it.kind == row.kind and it.key is not None]
+
+
+def count_to_come(session: Session, row: Row[Any], now: datetime, until: datetime, limit: int) -> int:
+    """How many like it come due by then; no more than so many are counted."""
+    values = {"urgency": row.urgency, "kind": row.kind, "now": now, "until": until, "limit": limit}
+    return int(session.connection().execute(TO_COME, values).scalar_one())
+
+
+def lock_fresh(session: Session, job_ids: Collection[int]) -> Sequence[Row[Any]]:
+    """Those that nobody has begun; others' are left out."""
+    query = select(*COLUMNS).where(among(session, JobRow.id, job_ids), IS_FRESH)
+    return session.connection().execute(query.with_for_update(skip_locked=True)).all()
+
+
+def remove_jobs(session: Session, job_ids: Collection[int]) -> None:
+    session.connection().execute(delete(JobRow).where(among(session, JobRow.id, job_ids)))
 
 
 def free_job(session: Session, job_id: int, claim: str, due_at: datetime, error: str | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -59,10 +59,18 @@ def looked_for(first: Urgency) -> tuple[Urgency, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How often a job is tried, how long a run may take, and the time between runs, which doubles."""
+    """How often a job is tried, how long a run may take, and the time between runs, which doubles.
+
+    `most_along` is among how many that come next a job finds others to be done with it, see `Finish.take_along`. While
+    at least `rush` jobs of the kind and urgency are to come within a second, those that are due wait for a lull, and
+    for `patience_seconds` at most; 0 waits for nothing.
+    """
 
     most_attempts: int = 8
     limit_seconds: float = 30.0
+    most_along: int = 0
+    rush: int = 0
+    patience_seconds: float = 10.0
     first_delay_seconds: float = 1.0
     longest_delay_seconds: float = 3600.0
 
@@ -70,6 +78,10 @@ class Policy:
     def lease(self) -> timedelta:
         """How long a claim holds."""
         return timedelta(seconds=LEASE_LIMITS * self.limit_seconds)
+
+    def may_wait(self, due_at: datetime, now: datetime) -> bool:
+        """Whether a job that is due since then may wait for a lull."""
+        return bool(self.rush) and (now - due_at).total_seconds() < self.patience_seconds
 
     def delay_seconds(self, attempts: int, random: Callable[[], float]) -> float:
         """The time until the next attempt; a random half of it keeps jobs that failed together from coming together."""
@@ -88,6 +100,8 @@ class Job:
     payload: Payload
     attempts: int
     claim: str
+    next_alike: Sequence[tuple[int, str]] = ()
+    """The numbers and keys of those of its kind that came next when it was claimed; they are nobody's yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ import json
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import SystemRandom
 from typing import Any, Final, Protocol
@@ -33,6 +33,7 @@ from ecross_server.kit.database import Database, DatabaseAwayError
 __all__ = ["Job", "Payload", "Policy"]  # what handlers are told, and what their kinds say
 
 POLL_SECONDS: Final = 1.0
+RUSH_WITHIN: Final = timedelta(seconds=1)
 RANDOM: Final = SystemRandom()
 
 DONE, RETRIED, DEAD, LOST, INTERRUPTED = "done", "retried", "dead", "lost", "interrupted"
@@ -55,6 +56,17 @@ class Finish(Protocol):
 
     def read(self) -> AbstractContextManager[Session]:
         """A transaction that reads, before the last one."""
+        ...
+
+    def take_along(
+        self, session: Session, prefix: str, how_many: Callable[[Sequence[Payload]], int]
+    ) -> Sequence[Payload]:
+        """What other jobs hold that are done in the last transaction together with this one, which it removes.
+
+        They are of its kind, came next when it was claimed, have keys that begin so, and nobody has begun them. Of
+        those that it is shown, in their order, `how_many` tells how many are done. A job that is tried again has none.
+        Whoever takes a turn to queue such jobs must be kept from it before: this locks them.
+        """
         ...
 
     @property
@@ -176,16 +188,32 @@ class Runner:
         if self._is_over(0):
             return None
         now = self._clock()
-        while (row := repository.find_next_due(session, self._kinds, next(self._turns), now)) is not None:
+        kinds = set(self._kinds)
+        while (row := repository.find_next_due(session, kinds, next(self._turns), now)) is not None:
             policy = self._policy(row.kind)
+            if policy.may_wait(row.due_at, now) and self._is_rush(session, row, policy, now):
+                kinds.discard(row.kind)
+                continue
             if row.attempts < policy.most_attempts:
                 claim = f"{self._worker}.{next(self._numbers)}"
                 repository.claim_job(session, row.id, claim, now + policy.lease)
-                return Job(row.id, row.kind, row.key, json.loads(row.payload), row.attempts + 1, claim)
+                return Job(
+                    row.id, row.kind, row.key, json.loads(row.payload), row.attempts + 1, claim,
+                    self._next_alike(session, row, now),
+                )  # fmt: skip
             # Its last attempt has ended with its process, and its claim with time.
             repository.bury_job(session, row.id, row.claim, now, rules.PROCESS_ENDED)
             self._tell(row.kind, DEAD, row.attempts, error=rules.PROCESS_ENDED)
         return None
+
+    @staticmethod
+    def _is_rush(session: Session, row: Row[Any], policy: Policy, now: datetime) -> bool:
+        return repository.count_to_come(session, row, now, now + RUSH_WITHIN, policy.rush) >= policy.rush
+
+    def _next_alike(self, session: Session, row: Row[Any], now: datetime) -> Sequence[tuple[int, str]]:
+        # One that is tried again may have failed because of another.
+        most = self._policy(row.kind).most_along if row.attempts == 0 else 0
+        return repository.list_next_alike(session, row, most, now) if most else ()
 
     def _run(self, job: Job) -> Job | None:
         """Run the job; the next one, which is claimed already."""
@@ -197,7 +225,9 @@ class Runner:
             outcome, told = self._attempt(kind, job, run)
         finally:
             self._arm(0)
-        self._tell(job.kind, outcome, job.attempts, duration_ms=round(1000 * (time.monotonic() - began), 3), **told)
+        duration_ms = round(1000 * (time.monotonic() - began), 3)
+        along = {"along": run.along} if run.is_finished and run.along else {}
+        self._tell(job.kind, outcome, job.attempts, duration_ms=duration_ms, **along, **told)
         return run.next
 
     def _attempt(self, kind: Kind, job: Job, run: _Run) -> tuple[str, dict[str, str]]:
@@ -241,6 +271,7 @@ class _Run:
     def __init__(self, database: Database, job: Job, clock: Clock, claim_next: Callable[[Session], Job | None]) -> None:
         self.clock = clock
         self.is_finished = False
+        self.along = 0
         self.next: Job | None = None
         self._database = database
         self._job = job
@@ -259,6 +290,18 @@ class _Run:
 
     def read(self) -> AbstractContextManager[Session]:
         return self._database.read()
+
+    def take_along(
+        self, session: Session, prefix: str, how_many: Callable[[Sequence[Payload]], int]
+    ) -> Sequence[Payload]:
+        alike = [number for number, key in self._job.next_alike if key.startswith(prefix)]
+        waiting = {row.id: json.loads(row.payload) for row in repository.lock_fresh(session, alike)} if alike else {}
+        numbers = [number for number in alike if number in waiting]
+        numbers = numbers[: how_many([waiting[number] for number in numbers])] if numbers else []
+        if numbers:
+            repository.remove_jobs(session, numbers)
+        self.along += len(numbers)
+        return [waiting[number] for number in numbers]
 
 
 def _place(error: Exception) -> str:

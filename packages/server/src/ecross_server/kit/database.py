@@ -10,7 +10,7 @@ import functools
 import hashlib
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -19,8 +19,11 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from sqlalchemy import (
+    ARRAY,
     URL,
     BigInteger,
+    Column,
+    ColumnElement,
     Connection,
     DateTime,
     Dialect,
@@ -31,6 +34,8 @@ from sqlalchemy import (
     QueuePool,
     String,
     TypeDecorator,
+    any_,
+    bindparam,
     create_engine,
     event,
     make_url,
@@ -39,7 +44,7 @@ from sqlalchemy import (
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Session
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeEngine
 
@@ -78,6 +83,9 @@ CONNECTIONS: Final = 20
 """A connection for each thread that may wait for the database; they are opened when needed and kept."""
 
 TURN: Final = "SELECT pg_advisory_xact_lock(%s)"
+HAD_TURNS: Final = "ecross_turns"
+"""Where a session has the names of those that its one transaction took: it is not asked for them again."""
+
 WITHOUT_SORTING: Final = text(
     "SELECT set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true)"
 )
@@ -242,9 +250,23 @@ def take_turns(session: Session, name: str) -> None:
 
     SQLite's writers take turns anyway: each holds the one lock from its beginning.
     """
-    if session.get_bind().dialect.name == "postgresql":
+    if session.get_bind().dialect.name != "postgresql":
+        return
+    had: set[str] = session.info.setdefault(HAD_TURNS, set())
+    if name not in had:
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
         session.connection().exec_driver_sql(TURN, (number,))
+        if not session.in_nested_transaction():  # a savepoint that is undone gives its turns back
+            had.add(name)
+
+
+def among(
+    session: Session, column: InstrumentedAttribute[Any] | Column[Any], values: Collection[Any]
+) -> ColumnElement[bool]:
+    """Whether a column has one of the values; to PostgreSQL they go as one, for hundreds take long to be named."""
+    if session.get_bind().dialect.name == "postgresql":
+        return column == any_(bindparam(None, list(values), ARRAY(column.type)))
+    return column.in_(values)
 
 
 def keep_to_index_order(session: Session) -> None:

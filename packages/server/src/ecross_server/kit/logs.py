@@ -22,9 +22,9 @@ LogFormat = Literal["auto", "text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 REDACTED = "[redacted]"
-# A client secret, the end of a hand-over's link, or anything that begins like a signed token: the first two have shapes
-# of ours, the last has that of RFC 7515.
-SECRETS = re.compile(r"(?:ecs|eho)_[0-9A-Za-z]{8,}|eyJ[0-9A-Za-z_-]{8,}(?:\.[0-9A-Za-z_-]*)*")
+# A client secret, the end of a hand-over's link, an operator's invitation or session, or anything that begins like a
+# signed token: all but the last have shapes of ours, it has that of RFC 7515.
+SECRETS = re.compile(r"(?:ecs|eho|eoi|eos)_[0-9A-Za-z]{8,}|eyJ[0-9A-Za-z_-]{8,}(?:\.[0-9A-Za-z_-]*)*")
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 TRACEBACK = "exception"
 """Where `format_exc_info` puts it."""

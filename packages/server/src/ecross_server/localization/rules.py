@@ -28,6 +28,9 @@ EVERYWHERE: Final = ""
 
 LONGEST_REASON: Final = 500
 
+TEXTS_KEPT: Final = 64
+"""Of so many the words are remembered: SKUs of a product tell the same of much."""
+
 WORD_CHARACTERS: Final = re.compile(r"[^\W_]+")
 LATIN: Final = re.compile(r"[A-Za-z]")
 
@@ -43,10 +46,10 @@ class ReviewStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SkusJudged:
-    """It was decided where these SKUs stand, or some of them are gone. Told to whoever subscribed."""
+    """It was decided where these SKUs, which are locked, stand, or some are gone. Told to whoever subscribed."""
 
     merchant_id: str
-    sku_ids: frozenset[str]
+    skus: Sequence[Any]  # rows of the catalog
     at: datetime
 
 
@@ -246,6 +249,7 @@ def described(reasons: Sequence[Reason]) -> str:
     return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 1]}…"
 
 
+@functools.lru_cache(maxsize=TEXTS_KEPT)
 def plain_words(text: str) -> str:
     """The text's words in small letters without accents, with one space between, before and after them."""
     folded = text.lower()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
+import itertools
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, Final
@@ -39,6 +41,11 @@ __all__ = ["Judgement", "Review"]  # the values that the functions below give
 CHECK_PRODUCT: Final = "localization.check_product"
 CHECK_CATALOG: Final = "localization.check_catalog"
 SKUS_AT_ONCE: Final = 200
+CHECK_DELAY: Final = timedelta(seconds=1)
+"""What changes within it is looked at together."""
+
+TakeAlong = Callable[[str, Callable[[Sequence[Payload]], int]], Sequence[Payload]]
+"""What is done with a job, see `Finish.take_along`."""
 
 BOOKS: Final = files("ecross_server.localization") / "rule_books"
 
@@ -56,8 +63,10 @@ def load_rule_books(folder: Traversable = BOOKS) -> tuple[RuleBook, ...]:
 
 def queue_product_checks(session: Session, event: ProductsChanged) -> None:
     """Let products that changed be looked at, in the background."""
+    # Whoever tries something out waits for it; all others change many products at once, or one several times.
+    run_at = event.at if is_sandbox(event.merchant_id) else event.at + CHECK_DELAY
     for product_id in event.product_ids:
-        _queue_product_check(session, event.merchant_id, product_id, event.at)
+        _queue_product_check(session, event.merchant_id, product_id, event.at, run_at)
 
 
 def queue_catalog_check(session: Session, event: ConnectionsChanged) -> None:
@@ -71,18 +80,28 @@ def recheck_catalog(session: Session, merchant_id: str, *, after: int = 0, now: 
     queue_job(session, CHECK_CATALOG, payload, key=f"{merchant_id}/{after}", urgency=_urgency(merchant_id), now=now)
 
 
-def check_product(
-    session: Session, merchant_id: str, product_id: str, *, books: Collection[RuleBook], now: datetime
+def check_products(
+    session: Session,
+    merchant_id: str,
+    product_id: str,
+    *,
+    take_along: TakeAlong,
+    books: Collection[RuleBook],
+    now: datetime,
 ) -> None:
-    """Look at those SKUs of a product that wait for it, and tell whoever publishes."""
-    skus = catalog.lock_product(session, merchant_id, product_id)
+    """Look at those SKUs of a product, and of others that wait, that wait for it, and tell whoever publishes."""
+    catalog.lock_catalog(session, merchant_id)  # before any job is: so does whoever queues one
+    others = take_along(
+        f"{merchant_id}/", lambda waiting: _how_many_fit(session, merchant_id, product_id, _products(waiting))
+    )
+    skus = catalog.lock_products(session, merchant_id, [product_id, *_products(others)])
     _judge(session, merchant_id, [it for it in skus if it.localization_status == PENDING_LOCALIZATION], books, now)
     gone = [sku.sku_id for sku in skus if sku.localization_status == DELETED]
     if gone:
         repository.remove_judgements(session, merchant_id, gone)
         repository.supersede_reviews(session, merchant_id, gone)
     if skus:
-        publish(session, SkusJudged(merchant_id, frozenset(sku.sku_id for sku in skus), now))
+        publish(session, SkusJudged(merchant_id, skus, now))
 
 
 def check_catalog(
@@ -92,7 +111,7 @@ def check_catalog(
     skus = catalog.lock_living_skus(session, merchant_id, after=after, limit=SKUS_AT_ONCE)
     if skus:
         _judge(session, merchant_id, skus, books, now)
-        publish(session, SkusJudged(merchant_id, frozenset(sku.sku_id for sku in skus), now))
+        publish(session, SkusJudged(merchant_id, skus, now))
     if len(skus) == SKUS_AT_ONCE:
         recheck_catalog(session, merchant_id, after=skus[-1].number, now=now)
 
@@ -149,7 +168,7 @@ def decide_review(
         session, actor=by, action="reviews.approve" if approves else "reviews.deny", merchant_id=review.merchant_id,
         now=now, review=review_id, sku=review.sku_id, **({} if reason is None else {"reason": reason}),
     )  # fmt: skip
-    _queue_product_check(session, review.merchant_id, skus[0].product_id, now)
+    _queue_product_check(session, review.merchant_id, skus[0].product_id, now, now)
     return review
 
 
@@ -165,9 +184,20 @@ def _load_book(file: Traversable) -> RuleBook:
     return book
 
 
-def _queue_product_check(session: Session, merchant_id: str, product_id: str, now: datetime) -> None:
+def _queue_product_check(session: Session, merchant_id: str, product_id: str, now: datetime, run_at: datetime) -> None:
     payload, key = {"merchant": merchant_id, "product": product_id}, f"{merchant_id}/{product_id}"
-    queue_job(session, CHECK_PRODUCT, payload, key=key, urgency=_urgency(merchant_id), now=now)
+    queue_job(session, CHECK_PRODUCT, payload, key=key, run_at=run_at, urgency=_urgency(merchant_id), now=now)
+
+
+def _products(payloads: Sequence[Payload]) -> list[str]:
+    return [str(payload["product"]) for payload in payloads]
+
+
+def _how_many_fit(session: Session, merchant_id: str, first: str, others: Sequence[str]) -> int:
+    """How many of the products have, with the first one, no more SKUs than are looked at in one transaction."""
+    counts = catalog.count_kept_skus(session, merchant_id, [first, *others])
+    together, *sums = itertools.accumulate(counts.get(product_id, 0) for product_id in (first, *others))
+    return bisect.bisect_right(sums, max(SKUS_AT_ONCE, together - 1))
 
 
 def _urgency(merchant_id: str) -> Urgency:

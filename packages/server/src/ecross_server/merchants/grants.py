@@ -5,6 +5,7 @@ As in `service`, every act raises the registry's revision first.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
@@ -13,11 +14,19 @@ from ecross_server.audit.rules import Actor
 from ecross_server.audit.service import record_act
 from ecross_server.merchants import repository, rotation, rules
 from ecross_server.merchants.models import Client
-from ecross_server.merchants.rules import Peppers
-from ecross_server.merchants.service import DONE, UNCHANGED, IssuedCredential, new_client
+from ecross_server.merchants.rules import UNRESTRICTED, Peppers, Restrictions
+from ecross_server.merchants.service import DONE, UNCHANGED, IssuedCredential, new_client, told_restrictions
 
 
-def add_client(session: Session, merchant_id: str, *, now: datetime, by: Actor, label: str | None = None) -> Client:
+def add_client(
+    session: Session,
+    merchant_id: str,
+    *,
+    now: datetime,
+    by: Actor,
+    label: str | None = None,
+    restrictions: Restrictions = UNRESTRICTED,
+) -> Client:
     """A new client of the merchant that has no secret yet, so nobody can ask for a token with it.
 
     Raises:
@@ -25,11 +34,11 @@ def add_client(session: Session, merchant_id: str, *, now: datetime, by: Actor, 
     """
     if label is not None:
         rules.check_text("label", label, rules.LABEL_CHARACTERS)
-    client = new_client(session, merchant_id, now=now)
+    client = new_client(session, merchant_id, now=now, restrictions=restrictions)
     session.flush()
     record_act(
         session, actor=by, action="credentials.add_client", merchant_id=merchant_id, client_id=client.id, now=now,
-        **({} if label is None else {"label": label}),
+        **({} if label is None else {"label": label}), **told_restrictions(client),
     )  # fmt: skip
     return client
 
@@ -85,6 +94,13 @@ def get_client(session: Session, client_id: str) -> Client:
         ClientNotFoundError: if there is no such client.
     """
     return repository.get_client(session, client_id)
+
+
+def list_clients_by_id(session: Session, client_ids: Collection[str]) -> dict[str, Client]:
+    """Those of the clients that there are, by their ids, each with its merchant and secrets at hand."""
+    ids = sorted(client_ids)
+    parts = (ids[start : start + repository.BATCH] for start in range(0, len(ids), repository.BATCH))
+    return {client.id: client for part in parts for client in repository.list_clients_by_id(session, part)}
 
 
 def client_with_room(session: Session, client_id: str, now: datetime) -> Client:

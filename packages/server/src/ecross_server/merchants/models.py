@@ -31,7 +31,8 @@ class Client(Base):
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     merchant_id: Mapped[str] = mapped_column(ForeignKey("merchants.id"), index=True)
     status: Mapped[str] = mapped_column(String(16))  # active, revoked
-    scope: Mapped[str] = mapped_column(Text)
+    scope: Mapped[str] = mapped_column(Text)  # words of rules.SCOPES, in their order
+    allowed_networks: Mapped[str | None] = mapped_column(Text)  # in order, a space between; NULL: any address
     epoch: Mapped[int] = mapped_column(Integer)
     revision: Mapped[int] = mapped_column(BigInteger, index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -55,6 +56,8 @@ class Secret(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     retires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # as planned; it ends at the earlier of the two
+    first_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # None also if it was used before this was kept
+    first_used_address: Mapped[str | None] = mapped_column(String(64))
     last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     last_used_address: Mapped[str | None] = mapped_column(String(64))
 
@@ -72,6 +75,21 @@ class SecretUse(Base):
     secret_id: Mapped[str] = mapped_column(String(32), primary_key=True)
     hour: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
     tokens: Mapped[int] = mapped_column(BigInteger)
+
+
+class ClientCall(Base):
+    """So many calls a client made on a day, told by its number since 1970, that needed a scope, from an address.
+
+    An IPv6 address is told by its network of 64 bits. Kept for two weeks.
+    """
+
+    __tablename__ = "client_calls"
+
+    client_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    day: Mapped[int] = mapped_column(Integer, primary_key=True, index=True)
+    scope: Mapped[str] = mapped_column(String(64), primary_key=True)
+    address: Mapped[str] = mapped_column(String(64), primary_key=True)
+    calls: Mapped[int] = mapped_column(BigInteger)
 
 
 class RegistryRevision(Base):

@@ -62,6 +62,16 @@ class Retirement:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedLeak:
+    """What was ended of a client whose secret has leaked, when, and by when every token is dead."""
+
+    client: Client
+    ended: tuple[Secret, ...]
+    ended_at: datetime
+    tokens_dead_by: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class LeakReceipt(IssuedCredential):
     """What was done about a leak: the new secret, those that were ended, when, and by when every token is dead."""
 
@@ -183,21 +193,26 @@ def replace_leaked(
     """
     if label is not None:
         rules.check_text("label", label, rules.LABEL_CHARACTERS)
-    client = _begin(session, client_id)
-    live = live_secrets(client, now)
-    if secret_id is not None:
-        secret = _secret_of(client, secret_id)
-        if secret not in live:
-            raise SecretEndedError(client_id)
-        live = [secret]
-    for secret in live:
-        secret.status = "revoked"
-    _mark_ended(client, now)
-    client.epoch += 1
+    client, ended = _end_live(session, client_id, secret_id, now)
     issued = add_newest(session, client, peppers, now, label)
-    ended = ", ".join(secret.id for secret in live) or None
-    _record(session, client, "credentials.leaked", issued.secret, by=by, now=now, ended=ended)
-    return LeakReceipt(client, issued.secret, issued.client_secret, tuple(live), now, now + TOKENS_DIE_IN)
+    _record(session, client, "credentials.leaked", issued.secret, by=by, now=now, ended=_ids(ended))
+    return LeakReceipt(client, issued.secret, issued.client_secret, ended, now, now + TOKENS_DIE_IN)
+
+
+def end_leaked(
+    session: Session, client_id: str, secret_id: str | None = None, *, now: datetime, by: Actor
+) -> EndedLeak:
+    """The same without a new secret, which somebody else is to get.
+
+    Raises:
+        ClientNotFoundError, SecretNotFoundError, ClientRevokedError, SecretEndedError: as `replace_leaked`.
+    """
+    client, ended = _end_live(session, client_id, secret_id, now)
+    record_act(
+        session, actor=by, action="credentials.leaked", merchant_id=client.merchant_id, client_id=client.id, now=now,
+        ended=_ids(ended),
+    )  # fmt: skip
+    return EndedLeak(client, ended, now, now + TOKENS_DIE_IN)
 
 
 def begin_adding(session: Session, client_id: str, *, now: datetime) -> tuple[Client, Secret | None]:
@@ -257,6 +272,27 @@ def _begin(session: Session, client_id: str) -> Client:
         raise ClientRevokedError(client_id)
     client.revision = revision
     return client
+
+
+def _end_live(
+    session: Session, client_id: str, secret_id: str | None, now: datetime
+) -> tuple[Client, tuple[Secret, ...]]:
+    client = _begin(session, client_id)
+    live = live_secrets(client, now)
+    if secret_id is not None:
+        secret = _secret_of(client, secret_id)
+        if secret not in live:
+            raise SecretEndedError(client_id)
+        live = [secret]
+    for secret in live:
+        secret.status = "revoked"
+    _mark_ended(client, now)
+    client.epoch += 1
+    return client, tuple(live)
+
+
+def _ids(secrets: Sequence[Secret]) -> str | None:
+    return ", ".join(secret.id for secret in secrets) or None
 
 
 def _mark_ended(client: Client, now: datetime) -> None:

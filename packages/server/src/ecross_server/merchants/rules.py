@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import math
 import re
 import secrets
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import IO, Any, Final, NamedTuple
 
 from ecross_server.kit.clock import rfc3339
 from ecross_server.kit.errors import Fault, InvalidInputError
 from ecross_server.kit.identifiers import BASE32, BASE62, base62, random_text
 from ecross_server.kit.key_files import STARTS_AT, next_moment, position_in_use
 from ecross_server.kit.keyed_hash import KeyedHash
+from ecross_server.kit.networks import AllowedNetworks, in_order, parse_network
 
 MERCHANT_ID: Final = re.compile(r"[A-Z0-9_]{2,32}")
 CLIENT_ID: Final = re.compile(r"[a-z0-9_]{2,32}-[a-z2-7]{13}")
@@ -33,6 +36,7 @@ RANDOM_CHARACTERS: Final = 43
 CHECK_CHARACTERS: Final = 6
 """So many base62 characters carry the CRC32 of all before them: a mistyped secret shows without a look-up."""
 
+CHUNK: Final = 1024 * 1024
 PEPPER_BYTES: Final = 32
 
 NAME_CHARACTERS: Final = 200
@@ -42,9 +46,38 @@ ADDRESS_CHARACTERS: Final = 64
 MERCHANT_SCOPE: Final = "merchant"
 """The scope of a client that may do all its merchant may, which is the published behavior."""
 
+READ: Final = ":read"
+MERCHANT_READ_SCOPE: Final = f"{MERCHANT_SCOPE}{READ}"
+"""The scope of a client that may read all that its merchant may read."""
+
+API_GROUPS: Final = ("catalog", "inventory")
+"""The groups of endpoints that scopes name, each with `:read` and `:write`; endpoints ask for no others."""
+
+SCOPES: Final = (
+    MERCHANT_SCOPE, MERCHANT_READ_SCOPE, *(f"{group}:{kind}" for group in API_GROUPS for kind in ("read", "write")),
+)  # fmt: skip
+"""All that a scope can be made of, in the order in which it is kept."""
+
+MOST_NETWORKS: Final = 64
+"""So many networks a client can be limited to: a list that nobody can look over protects nobody."""
+
+LONGEST_SCOPE: Final = 1000
+
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+LONGEST_DELAY: Final = timedelta(days=7)
 _LONGEST_DURATION: Final = timedelta(days=36_500)
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
+
+
+class Sighting(NamedTuple):
+    """A text of a secret's form whose check characters fit, and where it begins: line and byte of the line, from 1."""
+
+    line: int
+    column: int
+    text: str
+
+    def __repr__(self) -> str:
+        return f"Sighting(line={self.line}, column={self.column})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +127,82 @@ class Peppers:
         return {pepper_id: keyed.digest(message) for pepper_id, keyed in self._hashes.items()}
 
 
+class Allowance(NamedTuple):
+    """What a client may do, and from where: `networks` is None if from anywhere."""
+
+    scope: str
+    networks: AllowedNetworks | None
+
+
+@dataclass(frozen=True, slots=True)
+class Restrictions:
+    """What a new client is to be limited to, as somebody asks for it; without `networks` it may call from anywhere."""
+
+    scope: str = MERCHANT_SCOPE
+    networks: Sequence[str] | None = None
+
+
+UNRESTRICTED: Final = Restrictions()
+
+
+@functools.lru_cache(maxsize=4096)
+def allowance_of(scope: str, networks: str | None) -> Allowance:
+    """The allowance that is kept as these texts. Equal ones are one object, so most clients' costs nothing."""
+    if networks is None:
+        return Allowance(scope, None)
+    return Allowance(scope, AllowedNetworks.of([parse_network(text) for text in networks.split(" ")]))
+
+
+def read_scope(text: str) -> str:
+    """The scope as it is kept: each of its words once, in the order of `SCOPES`, none that another one includes.
+
+    Raises:
+        InvalidInputError: for words that are none, for none at all, and for `merchant` beside others, which it
+            includes: who writes them wants to limit something.
+    """
+    words = set(text.split(" ")) - {""} if len(text) <= LONGEST_SCOPE else set()
+    if not words or not words <= set(SCOPES):
+        raise _invalid("scope", f"must be {MERCHANT_SCOPE}, or some of {', '.join(SCOPES[1:])}")
+    if MERCHANT_SCOPE in words and len(words) > 1:
+        raise _invalid("scope", f"cannot have {MERCHANT_SCOPE}, which allows everything, beside others")
+    return " ".join(word for word in SCOPES if word in words and not allows(words - {word}, word))
+
+
+def read_networks(texts: Sequence[str], path: str = "allow") -> str:
+    """A list of networks as it is kept: each once, IPv4 before IPv6, in their order.
+
+    Raises:
+        InvalidInputError: for what is no network, and for none at all or more than 64; the fault names its place
+            behind `path`.
+    """
+    if not 1 <= len(texts) <= MOST_NETWORKS:
+        raise _invalid(path, f"must be 1 to {MOST_NETWORKS} networks")
+    networks, faults = [], []
+    for place, text in enumerate(texts):
+        try:
+            networks.append(parse_network(text))
+        except ValueError as error:
+            faults.append(Fault(f"{path}.{place}", str(error)))
+    if faults:
+        raise InvalidInputError(f"{faults[0].path} {faults[0].message}", tuple(faults))
+    return " ".join(map(str, in_order(networks)))
+
+
+def allows(scopes: AbstractSet[str], asked: str) -> bool:
+    """Whether scopes allow what needs `asked`: that itself, `merchant`, or for reading `merchant:read`.
+
+    To write is not to read: who may only send cannot look at what is there.
+    """
+    return asked in scopes or MERCHANT_SCOPE in scopes or (asked.endswith(READ) and MERCHANT_READ_SCOPE in scopes)
+
+
+@functools.lru_cache(maxsize=1024)
+def common_scopes(one: str, other: str) -> frozenset[str]:
+    """What both scopes allow."""
+    ours, others = frozenset(one.split()), frozenset(other.split())
+    return frozenset({word for word in ours if allows(others, word)} | {word for word in others if allows(ours, word)})
+
+
 def new_pepper(now: datetime) -> dict[str, Any]:
     """A fresh pepper, as an entry of a peppers' file."""
     value = base64.urlsafe_b64encode(secrets.token_bytes(PEPPER_BYTES)).decode()
@@ -129,6 +238,29 @@ def is_client_secret(text: str) -> bool:
     )
 
 
+def sightings(stream: IO[bytes]) -> Iterator[Sighting]:
+    """All that may be secrets, in their order. However long the text and its lines are, little of it is kept."""
+    line, column, rest = 1, 1, b""
+    while chunk := stream.read(CHUNK):
+        text = rest + chunk
+        done = end = 0
+        for match in SECRET_IN_BYTES.finditer(text):
+            line, column = _place(line, column, text[done : match.start()])
+            done, end = match.span()
+            candidate = match[0].decode("ascii")
+            if is_client_secret(candidate):
+                yield Sighting(line, column, candidate)
+        # A secret may begin in the last bytes and end in the next chunk; one that was seen is not seen again.
+        kept_from = max(len(text) - SECRET_BYTES + 1, end)
+        line, column = _place(line, column, text[done:kept_from])
+        rest = text[kept_from:]
+
+
+def _place(line: int, column: int, passed: bytes) -> tuple[int, int]:
+    ends = passed.count(b"\n")
+    return (line + ends, len(passed) - passed.rindex(b"\n")) if ends else (line, column + len(passed))
+
+
 def check_merchant_id(merchant_id: str) -> None:
     """Refuse a merchant id of another form than `[A-Z0-9_]{2,32}`."""
     if MERCHANT_ID.fullmatch(merchant_id) is None:
@@ -150,6 +282,14 @@ def parse_duration(path: str, text: str) -> timedelta:
     raise _invalid(path, "must be a whole number with m, h, d or w, such as 12h or 90d, and at most 36500d")
 
 
+def parse_delay(path: str, text: str | None) -> timedelta:
+    """How long a new key or pepper is only known, at most a week; none where nothing is said."""
+    delay = timedelta(0) if text is None else parse_duration(path, text)
+    if delay > LONGEST_DELAY:
+        raise _invalid(path, f"must be at most {LONGEST_DELAY.days}d")
+    return delay
+
+
 def end_of(expires_at: datetime | None, retires_at: datetime | None) -> datetime | None:
     """When a secret ends by itself: the earlier of its two dates."""
     return min((each for each in (expires_at, retires_at) if each is not None), default=None)
@@ -166,6 +306,11 @@ def shown_status(status: str, expires_at: datetime | None, retires_at: datetime 
 def hour_of(seconds: float) -> int:
     """The hour in which a use at this instant is counted: its number since 1970, as the instant is in seconds."""
     return int(seconds // 3600)
+
+
+def day_of(seconds: float) -> int:
+    """The day, likewise."""
+    return int(seconds // 86_400)
 
 
 def _invalid(path: str, message: str) -> InvalidInputError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer
 from pydantic.alias_generators import to_camel
 
 from ecross_server.kit.clock import rfc3339
+from ecross_server.merchants.restrictions import Restriction, SuggestedNetwork, Suggestion, Traffic
 from ecross_server.merchants.rotation import LeakReceipt, Retirement, RotatedCredential
 from ecross_server.merchants.rules import shown_status
 from ecross_server.merchants.service import Client, IssuedCredential, Merchant, PepperUse, Secret
@@ -50,11 +52,13 @@ class SecretOut(_Wire):
 
 
 class ClientOut(_Wire):
-    """A client with its secrets' lives."""
+    """A client, what it is limited to, and its secrets' lives. Without `allowed_networks` it may call from anywhere."""
 
     client_id: str
     merchant_id: str
     status: str
+    scope: str
+    allowed_networks: list[str] | None
     created_at: Instant
     secrets: list[SecretOut]
 
@@ -65,6 +69,8 @@ class ClientOut(_Wire):
             client_id=client.id,
             merchant_id=client.merchant_id,
             status=client.status,
+            scope=client.scope,
+            allowed_networks=listed(client.allowed_networks),
             created_at=client.created_at,
             secrets=[SecretOut.of(secret, now) for secret in client.secrets],
         )
@@ -127,6 +133,8 @@ class IssuedCredentialOut(_Wire):
     label: str | None
     created_at: Instant
     expires_at: Instant | None
+    scope: str
+    allowed_networks: list[str] | None
 
     @classmethod
     def of(cls, issued: IssuedCredential) -> IssuedCredentialOut:
@@ -139,6 +147,8 @@ class IssuedCredentialOut(_Wire):
             label=issued.secret.label,
             created_at=issued.secret.created_at,
             expires_at=issued.secret.expires_at,
+            scope=issued.client.scope,
+            allowed_networks=listed(issued.client.allowed_networks),
         )
 
 
@@ -249,6 +259,108 @@ class RetirementOut(ClientOut):
         )
 
 
+class TrafficOut(_Wire):
+    """Tokens that were given to an address, or calls from there that needed the scope."""
+
+    address: str
+    scope: str | None
+    tokens: int
+    calls: int
+    last_seen_at: Instant
+
+    @classmethod
+    def of(cls, traffic: Traffic) -> TrafficOut:
+        """The wire form."""
+        return cls(
+            address=traffic.address,
+            scope=traffic.scope,
+            tokens=traffic.tokens,
+            calls=traffic.calls,
+            last_seen_at=traffic.last_seen_at,
+        )
+
+
+class RestrictionOut(ClientOut):
+    """A client as it is limited, and what of its traffic since then that refuses."""
+
+    traffic_since: Instant
+    refused: list[TrafficOut]
+
+    @classmethod
+    def of_restriction(cls, restriction: Restriction, now: datetime) -> RestrictionOut:
+        """The wire form, also of what is only planned."""
+        limits = {"scope": restriction.scope, "allowed_networks": listed(restriction.networks)}
+        return cls(
+            **ClientOut.of(restriction.client, now).model_dump(mode="python") | limits,
+            traffic_since=restriction.since,
+            refused=[TrafficOut.of(each) for each in restriction.refused],
+        )
+
+
+class SuggestedNetworkOut(_Wire):
+    """A network that traffic came from."""
+
+    network: str
+    addresses: int
+    tokens: int
+    calls: int
+    last_seen_at: Instant
+
+    @classmethod
+    def of(cls, suggested: SuggestedNetwork) -> SuggestedNetworkOut:
+        """The wire form."""
+        return cls(
+            network=suggested.network,
+            addresses=suggested.addresses,
+            tokens=suggested.tokens,
+            calls=suggested.calls,
+            last_seen_at=suggested.last_seen_at,
+        )
+
+
+class SuggestionOut(_Wire):
+    """What would have been enough for a client's traffic, and the command that limits it to that."""
+
+    client_id: str
+    merchant_id: str
+    scope: str
+    allowed_networks: list[str] | None
+    traffic_since: Instant
+    first_seen_at: Instant | None
+    last_seen_at: Instant | None
+    tokens: int
+    calls: int
+    suggested_scope: str | None
+    suggested_networks: list[str] | None
+    sources: list[SuggestedNetworkOut]
+    hides_callers: bool
+    command: str | None
+
+    @classmethod
+    def of(cls, suggestion: Suggestion) -> SuggestionOut:
+        """The wire form."""
+        client, scope, networks = suggestion.client, suggestion.scope, suggestion.networks
+        options = [] if scope is None else ["--scope", scope]
+        options += [option for network in networks or () for option in ("--allow", network)]
+        command = ["ecross-server", "credentials", "limit", client.id, *options]
+        return cls(
+            client_id=client.id,
+            merchant_id=client.merchant_id,
+            scope=client.scope,
+            allowed_networks=listed(client.allowed_networks),
+            traffic_since=suggestion.since,
+            first_seen_at=suggestion.first_seen_at,
+            last_seen_at=suggestion.last_seen_at,
+            tokens=suggestion.tokens,
+            calls=suggestion.calls,
+            suggested_scope=scope,
+            suggested_networks=None if networks is None else list(networks),
+            sources=[SuggestedNetworkOut.of(each) for each in suggestion.sources],
+            hides_callers=suggestion.hides_callers,
+            command=shlex.join(command) if options else None,
+        )
+
+
 class PepperOut(_Wire):
     """A pepper's life and use, without the pepper."""
 
@@ -256,16 +368,23 @@ class PepperOut(_Wire):
     status: str
     created_at: Instant | None
     secrets: int
+    operators: int
 
     @classmethod
     def of(cls, pepper: PepperUse) -> PepperOut:
         """The wire form."""
         return cls(
-            pepper_id=pepper.pepper_id, status=pepper.status, created_at=pepper.created_at, secrets=pepper.secrets
-        )
+            pepper_id=pepper.pepper_id, status=pepper.status, created_at=pepper.created_at, secrets=pepper.secrets,
+            operators=pepper.operators,
+        )  # fmt: skip
 
 
 class PepperListOut(_Wire):
     """All peppers."""
 
     peppers: list[PepperOut]
+
+
+def listed(networks: str | None) -> list[str] | None:
+    """A client's networks one by one; None if it may call from anywhere."""
+    return None if networks is None else networks.split(" ")

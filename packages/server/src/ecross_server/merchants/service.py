@@ -7,7 +7,8 @@ to the act that made them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from ecross_server.audit.rules import Actor
+from ecross_server.audit.rules import LONGEST_TEXT, Actor
 from ecross_server.audit.service import record_act
 from ecross_server.kit.clock import rfc3339
 from ecross_server.kit.database import Database
@@ -33,7 +34,8 @@ from ecross_server.merchants.errors import (
 )
 from ecross_server.merchants.models import Client, Merchant, Secret
 from ecross_server.merchants.repository import Digest
-from ecross_server.merchants.rules import Peppers
+from ecross_server.merchants.rules import UNRESTRICTED, Allowance, Peppers, Restrictions, Sighting, allowance_of
+from ecross_server.operators import service as operators
 
 __all__ = ["Client", "Digest", "Merchant", "Secret"]  # the values that the functions below give
 
@@ -41,6 +43,9 @@ DONE: Final = "done"
 UNCHANGED: Final = "unchanged"
 """The outcome of an act that found all as it was to be."""
 
+
+LOOKED_UP_AT_ONCE: Final = 500
+"""So many texts at a time are compared with the secrets that are kept."""
 
 EPOCHS_BEGIN: Final = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -73,7 +78,7 @@ class RegistryClient:
     client_id: str
     merchant_id: str
     is_active: bool
-    scope: str
+    allowance: Allowance
     epoch: int
     secrets: tuple[RegistrySecret, ...] = field(repr=False)
 
@@ -91,13 +96,14 @@ class PepperChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PepperUse:
-    """What may be shown of a pepper. `secrets` counts the live ones that are kept under it."""
+    """What may be shown of a pepper, and how many live secrets and operators' passwords are kept under it."""
 
     pepper_id: str
     status: str
     created_at: datetime | None
     secrets: int
     starts_at: datetime | None
+    operators: int = 0
 
 
 class RecognizedSecret(NamedTuple):
@@ -106,6 +112,13 @@ class RecognizedSecret(NamedTuple):
     client_id: str
     secret_id: str
     is_live: bool
+
+
+class Finding(NamedTuple):
+    """What is known of one."""
+
+    sighting: Sighting
+    known: RecognizedSecret | None
 
 
 class RegistryPosition(NamedTuple):
@@ -138,14 +151,15 @@ def read_peppers(content: Mapping[str, Any], path: Path, now: float | None = Non
 
 
 def list_peppers(session: Session, path: Path, *, now: datetime) -> list[PepperUse]:
-    """The peppers of the file, in its order, with how many secrets need each; then those that it lacks.
+    """The peppers of the file, in its order, with how many secrets and operators need each; then those that it lacks.
 
     Raises:
         UnavailableError, UnsafeFileError: as `load_peppers`.
     """
     content = read_private_json(path)
     peppers = read_peppers(content, path, now.timestamp())
-    return _shown(content["peppers"], peppers, repository.count_live_secrets(session, now), now)
+    secrets = repository.count_live_secrets(session, now)
+    return _shown(content["peppers"], peppers, secrets, operators.count_under_peppers(session), now)
 
 
 def rotate_peppers(
@@ -173,19 +187,20 @@ def rotate_peppers(
         content = {**content, "peppers": [pepper, *content["peppers"]]}
         before(pepper["id"])
         file.replace(content)
-    return _shown([pepper], read_peppers(content, path, now.timestamp()), {}, now)[0]
+    return _shown([pepper], read_peppers(content, path, now.timestamp()), {}, {}, now)[0]
 
 
 def retire_pepper(
     database: Database, path: Path, pepper_id: str, *, now: datetime, by: Actor, force: bool = False
 ) -> PepperUse:
-    """Take a pepper out of the file, once no live secret is kept under it; what has run out under it ends for good.
+    """Take a pepper out of the file, once nothing alive is kept under it; what has run out under it ends for good.
 
-    With `force` the live ones are revoked. A pepper that the file has lost is retired like this as well.
+    With `force` live secrets are revoked, and operators have to be invited again. A pepper that the file has lost is
+    retired like this as well.
 
     Raises:
-        PepperNotFoundError: if neither the file nor any secret knows such a pepper.
-        PepperInUseError: if new secrets come under it, or live ones are kept under it.
+        PepperNotFoundError: if neither the file nor any secret or operator knows such a pepper.
+        PepperInUseError: if new secrets come under it, or live ones or operators' passwords are kept under it.
         KeyFileBusyError, UnwritableError, UnavailableError, UnsafeFileError: as `rotate_peppers`.
     """
     with turn_to_change(path) as file:
@@ -197,27 +212,40 @@ def retire_pepper(
             # The revision first: its lock keeps others from bringing secrets under this pepper meanwhile.
             revision = repository.raise_revision(session)
             counts = repository.count_live_secrets(session, now)
-            if pepper_id not in peppers.keys and pepper_id not in counts:
+            people = operators.count_under_peppers(session)
+            if pepper_id not in {*peppers.keys, *counts, *people}:
                 raise PepperNotFoundError
             if (count := counts.get(pepper_id, 0)) and not force:
                 raise PepperInUseError(
                     f"{count} live secret{'s are' if count > 1 else ' is'} still kept under this pepper and would be "
                     "dead without it. Each leaves it at its next use. With --force they are revoked."
                 )
+            if pepper_id in people and not force:
+                raise PepperInUseError(
+                    "Passwords of operators are still kept under this pepper. Each leaves it at its next sign-in. "
+                    "With --force these operators have to be invited again."
+                )
             repository.end_secrets(session, pepper_id, now=now, revision=revision)
-            record_act(session, actor=by, action="peppers.retire", now=now, pepperId=pepper_id, revoked=count)
+            ended = operators.end_under_pepper(session, pepper_id)
+            record_act(
+                session, actor=by, action="peppers.retire", now=now, pepperId=pepper_id, revoked=count, operators=ended
+            )
         # After the commit: a pepper too many in the file does no harm, one too few would.
         kept = [entry for entry in content["peppers"] if entry["id"] != pepper_id]
         if len(kept) < len(content["peppers"]):
             file.replace({**content, "peppers": kept})
     retired = [entry for entry in content["peppers"] if entry["id"] == pepper_id]
-    return replace(_shown(retired, peppers, {pepper_id: count}, now)[0], status="retired")
+    return replace(_shown(retired, peppers, {pepper_id: count}, {pepper_id: ended}, now)[0], status="retired")
 
 
 def _shown(
-    entries: Sequence[Mapping[str, Any]], peppers: Peppers, counts: Mapping[str, int], now: datetime
+    entries: Sequence[Mapping[str, Any]],
+    peppers: Peppers,
+    counts: Mapping[str, int],
+    people: Mapping[str, int],
+    now: datetime,
 ) -> list[PepperUse]:
-    lost = [{"id": pepper_id} for pepper_id in counts if pepper_id not in peppers.keys]
+    lost = [{"id": pepper_id} for pepper_id in {**counts, **people} if pepper_id not in peppers.keys]
     return [
         PepperUse(
             pepper_id=entry["id"],
@@ -225,6 +253,7 @@ def _shown(
             created_at=shown_moment(entry, "createdAt"),
             secrets=counts.get(entry["id"], 0),
             starts_at=shown_moment(entry, STARTS_AT),
+            operators=people.get(entry["id"], 0),
         )
         for entry in (*entries, *lost)
     ]
@@ -239,8 +268,8 @@ def _status(entry: Mapping[str, Any], peppers: Peppers, now: datetime) -> str:
 
 
 def has_credentials(session: Session) -> bool:
-    """Whether any secret was ever issued: without the peppers none of them could be checked again."""
-    return repository.has_secrets(session)
+    """Whether anything was ever kept under the peppers: without them no secret or password could be checked again."""
+    return repository.has_secrets(session) or bool(operators.count_under_peppers(session))
 
 
 def register_merchant(session: Session, merchant_id: str, name: str, *, now: datetime, by: Actor) -> Merchant:
@@ -267,6 +296,16 @@ def register_merchant(session: Session, merchant_id: str, name: str, *, now: dat
 def list_merchants(session: Session) -> Sequence[Merchant]:
     """All merchants, ordered by id."""
     return repository.list_merchants(session)
+
+
+def search_merchants(
+    session: Session, *, text: str | None = None, status: str | None = None, after: str = "", limit: int
+) -> Sequence[Merchant]:
+    """So many merchants by id, from behind the id `after` on: those with the text in id or name, and the status.
+
+    Case does not count; on SQLite that holds for letters of ASCII alone.
+    """
+    return repository.search_merchants(session, text=text, status=status, after=after, limit=limit)
 
 
 def show_merchant(session: Session, merchant_id: str) -> tuple[Merchant, Sequence[Client]]:
@@ -312,32 +351,38 @@ def issue_credential(
     by: Actor,
     label: str | None = None,
     expires_in: timedelta | None = None,
+    restrictions: Restrictions = UNRESTRICTED,
 ) -> IssuedCredential:
     """A new client of the merchant with its first secret.
 
     Raises:
         MerchantNotFoundError: if there is no such merchant.
         MerchantDisabledError: if it is disabled.
-        InvalidInputError: for a label of the wrong form.
+        InvalidInputError: for a label, a scope or a network of the wrong form.
     """
     if label is not None:
         rules.check_text("label", label, rules.LABEL_CHARACTERS)
-    client = new_client(session, merchant_id, now=now)
+    client = new_client(session, merchant_id, now=now, restrictions=restrictions)
     issued = add_secret(session, client, peppers=peppers, now=now, label=label, expires_in=expires_in)
     record_act(
         session, actor=by, action="credentials.issue", merchant_id=merchant_id, client_id=client.id,
-        secret_id=issued.secret.id, now=now, **({} if label is None else {"label": label}),
+        secret_id=issued.secret.id, now=now, **({} if label is None else {"label": label}), **told_restrictions(client),
     )  # fmt: skip
     return issued
 
 
-def new_client(session: Session, merchant_id: str, *, now: datetime) -> Client:
+def new_client(
+    session: Session, merchant_id: str, *, now: datetime, restrictions: Restrictions = UNRESTRICTED
+) -> Client:
     """A fresh client of the merchant: a part of the acts that make one, which record it.
 
     Raises:
         MerchantNotFoundError: if there is no such merchant.
         MerchantDisabledError: if it is disabled.
+        InvalidInputError: for a scope or a network of the wrong form.
     """
+    scope = rules.read_scope(restrictions.scope)
+    allowed_networks = None if restrictions.networks is None else rules.read_networks(restrictions.networks)
     revision = repository.raise_revision(session)
     merchant = repository.get_merchant(session, merchant_id)
     if merchant.status == "disabled":
@@ -346,13 +391,31 @@ def new_client(session: Session, merchant_id: str, *, now: datetime) -> Client:
         id=rules.new_client_id(merchant_id),
         merchant_id=merchant_id,
         status="active",
-        scope=rules.MERCHANT_SCOPE,
+        scope=scope,
+        allowed_networks=allowed_networks,
         epoch=1,
         revision=revision,
         created_at=now,
     )
     session.add(client)
     return client
+
+
+def told_restrictions(client: Client) -> dict[str, str]:
+    """What an act's record tells of a client that may not do everything, or not from everywhere."""
+    told = {} if client.scope == rules.MERCHANT_SCOPE else {"scope": client.scope}
+    return told if client.allowed_networks is None else {**told, **told_networks(client.allowed_networks)}
+
+
+def told_networks(networks: str, name: str = "networks") -> dict[str, str]:
+    """A list of networks in as many details of a record as it takes: each is cut where it is too long."""
+    parts: list[str] = []
+    for network in networks.split(" "):
+        if parts and len(parts[-1]) + len(network) < LONGEST_TEXT:
+            parts[-1] += f" {network}"
+        else:
+            parts.append(network)
+    return {name if number == 1 else f"{name}{number}": part for number, part in enumerate(parts, 1)}
 
 
 def add_secret(
@@ -433,6 +496,18 @@ def recognize_secrets(
     return found
 
 
+def look_up_secrets(
+    database: Database, peppers: Peppers, found: Iterable[Sighting], *, now: Callable[[], datetime]
+) -> Iterator[Finding]:
+    """What is known of each. No transaction is open while the text is waited for."""
+    found = iter(found)
+    while batch := list(itertools.islice(found, LOOKED_UP_AT_ONCE)):
+        with database.read() as session:
+            known = recognize_secrets(session, {each.text for each in batch}, peppers=peppers, now=now())
+        for sighting in batch:
+            yield Finding(sighting, known.get(sighting.text))
+
+
 def change_peppers(session: Session, changes: Iterable[PepperChange]) -> None:
     """Keep secrets under another pepper. One that was changed or ended meanwhile is left as it is."""
     revision = repository.raise_revision(session)
@@ -456,8 +531,9 @@ def read_registry_changes(session: Session, since: int) -> tuple[int, list[Regis
             secrets = (*secrets, RegistrySecret(row.digest, intern(row.pepper_id), ends_at, row.secret_id))
         is_active = row.merchant_status == "active" and row.client_status == "active"
         clients[row.client_id] = RegistryClient(
-            row.client_id, intern(row.merchant_id), is_active, intern(row.scope), row.epoch, secrets
-        )
+            row.client_id, intern(row.merchant_id), is_active, allowance_of(row.scope, row.allowed_networks),
+            row.epoch, secrets,
+        )  # fmt: skip
     return revision, list(clients.values())
 
 

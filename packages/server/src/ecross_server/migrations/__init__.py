@@ -16,7 +16,7 @@ from ecross_server.kit.errors import ConflictError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 """Every revision in its order, so that a start can tell the state of a database without loading the whole tool."""
 
 REVISION_TABLE: Final = "alembic_version"

@@ -7,7 +7,7 @@ from collections.abc import Collection, Generator, Sequence
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
-from ecross_server.kit.database import take_turns
+from ecross_server.kit.database import among, take_turns
 from ecross_server.publication.models import Feed, Listing, StockPosition
 from ecross_server.publication.rules import Entry
 
@@ -18,7 +18,7 @@ ENTRY = (Listing.revision, Listing.merchant_id, Listing.sku_id, Listing.content,
 
 def find_listings(session: Session, merchant_id: str, sku_ids: Collection[str]) -> dict[tuple[str, str], Listing]:
     """By channel and SKU."""
-    query = select(Listing).where(Listing.merchant_id == merchant_id, Listing.sku_id.in_(sku_ids))
+    query = select(Listing).where(Listing.merchant_id == merchant_id, among(session, Listing.sku_id, sku_ids))
     return {(listing.channel_id, listing.sku_id): listing for listing in session.scalars(query)}
 
 

@@ -64,7 +64,7 @@ class Taken:
 
 def publish_judged(session: Session, event: SkusJudged) -> None:
     """Let the channels show what is ready, and nothing that is not."""
-    update_listings(session, event.merchant_id, event.sku_ids, now=event.at)
+    update_listings(session, event.merchant_id, event.skus, now=event.at)
 
 
 def queue_stock(session: Session, event: StockChanged) -> None:
@@ -97,9 +97,9 @@ def queue_lost_feeds(session: Session, folder: Path, *, now: datetime) -> None:
             _queue_feed(session, feed.channel_id, now, now)
 
 
-def update_listings(session: Session, merchant_id: str, sku_ids: Collection[str], *, now: datetime) -> None:
-    """Decide anew what the merchant's channels are to show of SKUs; they hear of it in the background."""
-    skus = catalog.lock_skus(session, merchant_id, sku_ids)
+def update_listings(session: Session, merchant_id: str, skus: Collection[Sku], *, now: datetime) -> None:
+    """Decide anew what the merchant's channels are to show of SKUs, which are locked; they hear of it later."""
+    sku_ids = {sku.sku_id for sku in skus}
     connections = {it.channel_id: it for it in channels.list_connections(session, merchant_id)}
     listings = repository.find_listings(session, merchant_id, sku_ids)
     reasons = localization.find_reasons(session, merchant_id, sku_ids)
@@ -108,10 +108,11 @@ def update_listings(session: Session, merchant_id: str, sku_ids: Collection[str]
     for channel_id in sorted({*connections, *(channel_id for channel_id, _ in listings)}):
         update = _ChannelUpdate(session, merchant_id, channel_id, connections.get(channel_id), now)
         update.take_levels(sku_ids)
-        for sku in skus:
-            told = update.take(sku, listings.get((channel_id, sku.sku_id)), reasons.get(sku.sku_id, []))
-            if told is not None:
-                untold[sku][channel_id] = told
+        with session.no_autoflush:  # a listing is written once, when all is known of it
+            for sku in skus:
+                told = update.take(sku, listings.get((channel_id, sku.sku_id)), reasons.get(sku.sku_id, []))
+                if told is not None:
+                    untold[sku][channel_id] = told
     catalog.set_channel_statuses(session, merchant_id, untold, now=now)
 
 
@@ -122,7 +123,7 @@ def take_stock(session: Session, merchant_id: str, *, now: datetime) -> None:
     sku_ids, date = inventory.list_changed_skus(session, merchant_id, seen_to, ROWS_AT_ONCE)
     if date is None:
         return
-    update_listings(session, merchant_id, sku_ids, now=now)
+    update_listings(session, merchant_id, catalog.lock_skus(session, merchant_id, sku_ids), now=now)
     session.merge(StockPosition(merchant_id=merchant_id, seen_to=date))
     _queue_stock(session, merchant_id, now)
 

@@ -7,11 +7,10 @@ import ipaddress
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from ecross_server.kit.networks import Network, parse_address
+
 if TYPE_CHECKING:
     from starlette.types import Scope
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 UNKNOWN: Final = "unknown"
 NEIGHBORS: Final = 64
@@ -42,7 +41,7 @@ class CallerAddresses:
         if not self._trusted or not self._is_trusted(host):
             return host
         for entry in _forwarded_for(scope):
-            address = _parse(entry)
+            address = parse_address(entry)
             if address is None:
                 break
             host = str(address)
@@ -51,14 +50,14 @@ class CallerAddresses:
         return host
 
     def _lies_in_a_trusted_network(self, host: str) -> bool:
-        address = _parse(host)
+        address = parse_address(host)
         return address is not None and any(address in network for network in self._trusted)
 
 
 @functools.lru_cache(maxsize=16384)
 def neighborhood(host: str) -> str:
     """What counts as one address: an IPv4 address, or the first half of an IPv6 one."""
-    address = _parse(host)
+    address = parse_address(host)
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((int(address), NEIGHBORS), strict=False))
     return host if address is None else str(address)
@@ -67,19 +66,3 @@ def neighborhood(host: str) -> str:
 def _forwarded_for(scope: Scope) -> Iterable[str]:
     values = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
     return reversed(b",".join(values).decode("latin-1").split(",")) if values else ()
-
-
-def _parse(text: str) -> Address | None:
-    text = text.strip()
-    if text.startswith("["):  # some proxies write the port, too
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv6Address):
-        # A zone means something on its own host only.
-        address = address.ipv4_mapped or ipaddress.IPv6Address(int(address))
-    return address

@@ -109,6 +109,7 @@ def act(url: str, folder: Path) -> None:
         registry.change_peppers([PepperChange(secret.secret_id, old, new)])
         command("merchants", "disable", MERCHANT)
         command("merchants", "enable", MERCHANT)
+        command("credentials", "limit", client.client_id, "--scope", "merchant:read", "--allow", "198.51.100.0/24")
         command("credentials", "revoke", client.client_id)
         Registry(database).refresh()
 
