@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from structlog.testing import capture_logs
 
-from ecross_server.admin.endpoints import keys
 from ecross_server.app.administration import Administration, make_admin_api
 from ecross_server.app.documentation import admin_document
 from ecross_server.audit.service import RecordFilter, list_records
 from ecross_server.auth.tokens import KeySet
 from ecross_server.cli.main import run
-from ecross_server.kit.database import Database, DatabaseAwayError
+from ecross_server.kit.database import Database
 from ecross_server.merchants.rules import new_client_secret
 from ecross_server.merchants.service import IssuedCredential
 from ecross_server.settings import Settings
@@ -246,11 +244,6 @@ class TestKeys:
             assert owner.post("/admin/keys/rotate", 400, **body)["errors"][0]["path"] == path
         assert owner.post("/admin/keys/rotate", dropOld=True)["status"] == "active"
         assert owner.call("GET", "/admin/me").status_code == 401, "the caller's token ends with it"
-
-    def test_an_act_without_its_last_record_is_logged(self) -> None:
-        with capture_logs() as logs:
-            keys._tell_of_unrecorded(DatabaseAwayError())
-        assert [(each["event"], each["action"]) for each in logs] == [("act_recorded_as_begun_only", "keys.rotate")]
 
     def test_a_failure_is_recorded_and_told(self, owner: Desk) -> None:
         owner.post("/admin/keys/rotate")

@@ -1,4 +1,4 @@
-"""What the console tells of the installation."""
+"""What is told of the installation where that is cheap."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ecross_server.jobs.tasks import Finish, Job, Kind, Runner
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database
 from ecross_server.kit.private_files import write_private_file
+from ecross_server.localization.service import CHECK_PRODUCT
 from ecross_server.merchants.rules import new_peppers
 from ecross_server.settings import Settings
 
@@ -49,14 +50,14 @@ def test_what_cannot_be_read_or_is_missing_has_failed(settings: Settings, databa
 
 def test_jobs_that_died_or_wait_are_a_warning(settings: Settings, database: Database) -> None:
     with database.write() as session:
-        queue_job(session, "test.kind", {}, now=utc_now() - timedelta(minutes=2))
+        queue_job(session, CHECK_PRODUCT, {}, now=utc_now() - timedelta(minutes=2))
     status, detail = told(settings, database)["jobs"]
     assert (status, "1 due" in detail, "waits for 1" in detail) == ("warning", True, True)
 
     def die(_job: Job, _finish: Finish) -> None:
         raise ArithmeticError
 
-    Runner(database, {"test.kind": Kind(die, Policy(most_attempts=1))}, worker="test").run_due()
+    Runner(database, {CHECK_PRODUCT: Kind(die, Policy(most_attempts=1))}, worker="test").run_due()
     assert told(settings, database)["jobs"] == ("warning", "0 due, 0 to come, 1 dead")
 
 

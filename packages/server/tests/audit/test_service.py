@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import multiprocessing
 import os
+import sqlite3
 import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +16,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
+from structlog.testing import capture_logs
 
+from ecross_server import migrations
 from ecross_server.audit import rules, service
 from ecross_server.audit.errors import TrailTamperedError
 from ecross_server.audit.rules import Actor, AuditKeys, Draft, derive_keys
@@ -658,3 +662,20 @@ class TestChoosing:
         assert "ix_audit_records_client_id_but_issued" in plans[0]
         assert "ix_audit_records_merchant_id_but_issued" in plans[1]
         assert "ix_audit_records_request_id" in plans[2]
+
+
+def test_a_file_was_changed_and_the_trail_cannot_be_told_so_the_log_is(tmp_path: Path, keys: AuditKeys) -> None:
+    file = tmp_path / "ecross.db"
+    with contextlib.closing(Database(f"sqlite:///{file}")) as made:
+        migrations.upgrade(made)
+    impatient = Database(f"sqlite:///{file}", busy_seconds=0.1)
+    actor = Actor("operator:jane", keys)
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other, capture_logs() as lines:
+        with service.recording_file_change(impatient, actor, "keys.rotate") as begin:
+            begin(keyId="one")
+            other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+    assert [(line["event"], line["action"]) for line in lines] == [("act_recorded_as_begun_only", "keys.rotate")]
+    with impatient.read() as session:
+        assert [it.draft.outcome for it in service.list_records(session, service.RecordFilter())] == ["begun"]
+    impatient.close()

@@ -502,6 +502,18 @@ class TestUpkeep:
         assert witness is not None
         assert witness.number == 2
 
+    def test_the_witness_follows_what_others_record(
+        self, recorder: Make, append: Callable[..., None], tmp_path: Path, wait_for: WaitFor
+    ) -> None:
+        file = tmp_path / "audit-head.json"
+        made = recorder(witness_file=file)
+        made.start()
+        append()
+        wait_for(file.exists)
+        append()
+        wait_for(lambda: '"number": 2' in file.read_text())
+        made.stop()
+
     def test_a_witness_that_disagrees_is_told_of_once_and_kept(
         self, recorder: Make, event: Event, tmp_path: Path, wait_for: WaitFor
     ) -> None:

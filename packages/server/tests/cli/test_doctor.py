@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ecross_server import migrations
+from ecross_server.app import checks as installation
 from ecross_server.app import jobs as jobs_of_all
-from ecross_server.cli import doctor
 from ecross_server.jobs.service import queue_job
 from ecross_server.jobs.tasks import Finish, Job, Kind, Policy, Runner
 from ecross_server.kit.database import Database
@@ -281,7 +281,7 @@ class TestJobs:
     ) -> None:  # fmt: skip
         now = datetime(2026, 11, 25, 12, tzinfo=UTC)
         monkeypatch.setattr(jobs_of_all, "make_kinds", lambda _: {"test.note": None})
-        monkeypatch.setattr(doctor, "utc_now", lambda: now + timedelta(seconds=seconds))
+        monkeypatch.setattr(installation, "utc_now", lambda: now + timedelta(seconds=seconds))
         with on_disk.write() as session:
             queue_job(session, kind, {}, now=now)
         found = jobs()

@@ -7,15 +7,12 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 import pytest
-import structlog
 
 from ecross_server.audit.rules import Actor, TokenEvent
 from ecross_server.audit.service import RecordFilter, list_records
-from ecross_server.console.endpoints import installation
 from ecross_server.handover import service as hand_overs
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database
-from ecross_server.kit.errors import UnavailableError
 from ecross_server.kit.private_files import read_private_json
 from ecross_server.merchants import rotation, service, uses
 from ecross_server.merchants.rules import Peppers
@@ -389,11 +386,6 @@ class TestKeys:
             in owner.get(answer.headers["location"]).text
         )
         assert len(read_private_json(settings.signing_keys_file)["keys"]) == 1
-
-    def test_an_act_that_the_trail_has_as_begun_only_is_logged(self) -> None:
-        with structlog.testing.capture_logs() as lines:
-            installation._tell_of_unrecorded(UnavailableError("away"))
-        assert [line["event"] for line in lines] == ["act_recorded_as_begun_only"]
 
 
 class TestOperators:

@@ -15,9 +15,10 @@ from starlette.testclient import TestClient
 
 from ecross_server.audit import service as audit
 from ecross_server.audit.rules import Actor, Draft, TokenEvent
-from ecross_server.console.desk import CONTENT_SECURITY_POLICY, COOKIE, HEADERS, PAGES, Check, Visit
+from ecross_server.console.desk import CONTENT_SECURITY_POLICY, COOKIE, HEADERS, PAGES, Visit
 from ecross_server.console.errors import NotSignedInError
 from ecross_server.handover.service import Terms, offer_secret
+from ecross_server.kit.checks import Check
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database
 from ecross_server.merchants import grants, service, uses

@@ -58,9 +58,10 @@ import os
 from ecross_server.kit.identifiers import random_hex
 random_hex()
 pid = os.fork()
-print(*(random_hex() for _ in range(200)), flush=True)
+ids = [random_hex() for _ in range(200)]
 if pid:
-    os.waitpid(pid, 0)
+    os.waitpid(pid, 0)  # what both print at once may be mixed
+print(*ids, flush=True)
 os._exit(0)
 """
 

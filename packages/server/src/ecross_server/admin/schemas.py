@@ -63,8 +63,9 @@ class CheckOut(_Wire):
     """One thing looked at."""
 
     name: str = Field(examples=["database"])
-    status: Literal["ok", "failed"] = Field(examples=["ok"])
-    detail: str = Field(examples=["sqlite, schema 0009"])
+    status: Literal["ok", "warning", "failed"] = Field(examples=["ok"])
+    detail: str = Field(examples=["sqlite, 12 clients, 14 secrets"])
+    fix: str | None = Field(description="What to do about it.", examples=["ecross-server doctor"])
 
 
 class HealthOut(_Wire):

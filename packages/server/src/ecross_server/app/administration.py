@@ -90,6 +90,7 @@ class Administration:
             public_url=settings.base_url,
             signing_keys_file=settings.signing_keys_file,
             witness_file=settings.audit_witness_file,
+            check=lambda: look_after(settings, self.database),
             issuing_approval=settings.issuing_approval,
         )
         self.desk = Desk(
@@ -101,7 +102,7 @@ class Administration:
             peppers_file=settings.peppers_file,
             witness_file=settings.audit_witness_file,
             issuing_approval=settings.issuing_approval,
-            check=lambda: look_after(settings, self.database),
+            check=self.office.check,
             door=self.office.door,
             ends=self.office.ends,
         )

@@ -1,13 +1,14 @@
-"""Whether all is well, as far as that costs little: what the console shows of what `doctor` looks at."""
+"""Whether all is well, as far as that costs little: for the console, for `/admin/health`, and for `doctor`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
 
+from ecross_server.app import jobs as all_jobs
 from ecross_server.auth.tokens import list_signing_keys
-from ecross_server.console.desk import Check
-from ecross_server.jobs.service import count_jobs
+from ecross_server.jobs.service import count_jobs, list_due_kinds
+from ecross_server.kit.checks import Check
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.database import Database
 from ecross_server.kit.errors import DomainError
@@ -24,8 +25,8 @@ def look_after(settings: Settings, database: Database) -> list[Check]:
         _look("signing keys", lambda: _keys(settings)),
         _look("database", lambda: _database(database)),
         _look("peppers", lambda: _peppers(settings, database)),
-        _look("jobs", lambda: _jobs(database)),
-        _limits(settings),
+        _look("jobs", lambda: check_jobs(settings, database)),
+        check_limits(settings),
     ]
 
 
@@ -56,19 +57,30 @@ def _peppers(settings: Settings, database: Database) -> Check:
     return Check("peppers", "ok", f"{len(peppers)} live", None)
 
 
-def _jobs(database: Database) -> Check:
+def check_jobs(settings: Settings, database: Database) -> Check:
+    """Whether background work is done.
+
+    Raises:
+        DatabaseAwayError: if the database does not answer.
+    """
     with database.read() as session:
         counts = count_jobs(session, now=utc_now())
+        unknown = sorted({*list_due_kinds(session, now=utc_now())} - all_jobs.make_kinds(settings).keys())
     detail = f"{counts.due} due, {counts.to_come} to come, {counts.dead} dead"
-    if counts.oldest_seconds > LONGEST_WAIT_SECONDS:
+    fix = None
+    if unknown:
+        detail += f"; this version does not know {', '.join(unknown)}"
+        fix = "serve with the version that queued them"
+    elif counts.oldest_seconds > LONGEST_WAIT_SECONDS:
         detail += f"; the first waits for {counts.oldest_seconds:.0f} seconds"
-        return Check("jobs", "warning", detail, f"ecross-server serve with {variable('job_processes')}=1")
-    if counts.dead:
-        return Check("jobs", "warning", detail, "ecross-server jobs list")
-    return Check("jobs", "ok", detail, None)
+        fix = f"ecross-server serve with {variable('job_processes')}=1, on one host at least"
+    elif counts.dead:
+        fix = "ecross-server jobs list"
+    return Check("jobs", "ok" if fix is None else "warning", detail, fix)
 
 
-def _limits(settings: Settings) -> Check:
+def check_limits(settings: Settings) -> Check:
+    """Whether token requests are limited."""
     if settings.limits_mode == "enforce":
         shared = "each server by itself" if settings.redis_url is None else "shared through Redis"
         return Check("limits", "ok", shared, None)

@@ -257,6 +257,7 @@ ADMIN_TAGS: Final = (
     {"name": "signing in", "description": "Administration tokens, and who the caller is."},
     {"name": "merchants", "description": "Who may sell."},
     {"name": "credentials", "description": "Clients of merchants, and their secrets."},
+    {"name": "approvals", "description": "A second person's word before somebody gets a secret."},
     {"name": "hand-overs", "description": "Receipts of the links that show a secret once."},
     {"name": "audit trail", "description": "Who did what."},
     {"name": "keys", "description": "What signs tokens."},

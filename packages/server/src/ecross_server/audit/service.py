@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import structlog
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
@@ -24,12 +25,14 @@ from ecross_server.audit import repository, rules
 from ecross_server.audit.errors import TrailTamperedError
 from ecross_server.audit.repository import RecordFilter
 from ecross_server.audit.rules import Actor, AuditKeys, Batch, Draft, Mark, Row
-from ecross_server.kit.clock import utc_now
+from ecross_server.kit.clock import parse_instant, utc_now
 from ecross_server.kit.database import Database
 from ecross_server.kit.errors import DomainError, UnavailableError
 from ecross_server.kit.private_files import UnsafeFileError, read_private_json, remove_leftovers, write_private_file
 
 __all__ = ["Actor", "AuditKeys", "RecordFilter"]  # what callers pass
+
+log = structlog.get_logger("ecross_server.audit")
 
 ACTS: Final = "ecross_server.audit"
 ACTS_AT_ONCE: Final = 1000
@@ -146,9 +149,17 @@ def append(session: Session, drafts: Sequence[Draft], keys: AuditKeys, *, now: i
         _renew_anchor(session, keys, repository.find_mark(session, rules.ANCHOR))
 
 
+def log_unrecorded(error: DomainError, action: str) -> None:
+    """Tell the log that an act is done which the trail has as begun."""
+    log.error("act_recorded_as_begun_only", action=action, reason=error.message)
+
+
 @contextlib.contextmanager
 def recording_file_change(
-    database: Database, actor: Actor, action: str, on_unrecorded: Callable[[DomainError], None]
+    database: Database,
+    actor: Actor,
+    action: str,
+    on_unrecorded: Callable[[DomainError, str], None] = log_unrecorded,
 ) -> Iterator[Callable[..., None]]:
     """Gives what must be called, with the details, just before a file is changed.
 
@@ -179,7 +190,7 @@ def recording_file_change(
     try:
         record("done", begun)
     except DomainError as error:
-        on_unrecorded(error)
+        on_unrecorded(error, action)
 
 
 def list_records(session: Session, chosen: RecordFilter, limit: int | None = None) -> Iterator[Record]:
@@ -279,6 +290,15 @@ def read_witness(path: Path) -> Witness | None:
     if not isinstance(number, int) or not isinstance(value, str):
         raise UnsafeFileError(f"The file {path} does not hold the audit trail's end. Restore it from a backup.")
     return Witness(number, value)
+
+
+def read_since(text: str | None) -> int | None:
+    """What a filter takes as `since`, from what somebody has typed; `None` for all there is.
+
+    Raises:
+        InvalidInputError: if it is no instant.
+    """
+    return None if text is None else microseconds(parse_instant(text, "since"))
 
 
 def microseconds(instant: datetime) -> int:

@@ -126,7 +126,6 @@ class AuditRecorder:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._deadline = 0.0
-        self._has_new_end = False
         self._witness_at = 0.0
         self._prune_at = 0.0
         self._failing: set[str] = set()
@@ -195,7 +194,7 @@ class AuditRecorder:
             if is_full or now - written_at >= LONGEST_WAIT_SECONDS:
                 written_at = now
                 self._guarded("write", self._write_waiting)
-            if self._has_new_end and now >= self._witness_at:
+            if now >= self._witness_at:  # also for what others have recorded: acts over HTTP
                 self._witness_at = now + WITNESS_SECONDS
                 self._guarded("witness", self._look_after_witness)
             if self._retention_days and now >= self._prune_at:
@@ -271,7 +270,6 @@ class AuditRecorder:
                 self._write_what_is_sound()
             else:
                 self._failing.discard("batch")
-            self._has_new_end = True
         self.written += self._taken
         self._taken = 0
         self._telling = Counter()
@@ -303,7 +301,6 @@ class AuditRecorder:
     def _look_after_witness(self) -> None:
         if self._witness_file is not None:
             service.keep_witness(self._database, self._witness_file)
-        self._has_new_end = False
 
 
 def _microseconds(seconds: float) -> int:

@@ -86,7 +86,7 @@ def audit_keys(peppers_file: Path) -> AuditKeys:
     return derive_keys(peppers.current, peppers.keys)
 
 
-def _tell_of_unrecorded(error: DomainError) -> None:  # the act is done, and told of
+def _tell_of_unrecorded(error: DomainError, _: str) -> None:  # the act is done, and told of
     warn(f"The audit trail has this as begun, not as done: {error.message}")
 
 

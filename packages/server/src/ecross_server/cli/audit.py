@@ -17,8 +17,6 @@ from ecross_server.cli.acting import audit_keys
 from ecross_server.cli.doctor import CHECK_FAILED
 from ecross_server.cli.output import AsJson, print_json, print_table, say
 from ecross_server.cli.setup import opened_database
-from ecross_server.kit.clock import parse_instant
-from ecross_server.kit.errors import Fault, InvalidInputError
 
 LINES: Final = 500
 """So many records are printed at once."""
@@ -44,7 +42,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List records, the newest last."""
-    chosen = RecordFilter(_instant(since), merchant_id, client_id, action, outcome)
+    chosen = RecordFilter(service.read_since(since), merchant_id, client_id, action, outcome)
     with opened_database() as (database, _), database.read() as session:
         records = service.list_records(session, chosen, limit)
         if as_json:
@@ -70,7 +68,7 @@ def export(
 ) -> None:
     """Print records as JSON Lines, the newest last."""
     del as_json  # it is JSON in any case
-    chosen = RecordFilter(_instant(since), merchant_id, client_id, action, outcome)
+    chosen = RecordFilter(service.read_since(since), merchant_id, client_id, action, outcome)
     with opened_database() as (database, _), database.read() as session:
         lines = (_json(record) for record in service.list_records(session, chosen))
         while some := list(itertools.islice(lines, LINES)):
@@ -110,15 +108,6 @@ def _sentences(verdict: Verdict) -> Iterable[str]:
 
 def _counted(count: int) -> str:
     return f"{count:,} {'record' if count == 1 else 'records'}"
-
-
-def _instant(since: str | None) -> int | None:
-    if since is None:
-        return None
-    try:
-        return service.microseconds(parse_instant(since))
-    except InvalidInputError as error:
-        raise InvalidInputError(f"since {error.message}", (Fault("since", error.message),)) from None
 
 
 def _print_in_one(records: Iterable[Record]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from functools import partial
 from typing import Annotated
 
@@ -207,9 +206,7 @@ def limit(
                 client = restrictions.restrict_client(
                     session, client_id, now=now, by=by, scope=words, networks=networks, any_address=allow_any
                 )
-                # What somebody else has changed meanwhile, and this left as it is, is told as well.
-                limits = {"scope": client.scope, "allowed_networks": listed(client.allowed_networks)}
-                out = out.model_copy(update=limits)
+                out = out.as_kept(client)
     if as_json:
         print_model(out)
         return
@@ -281,7 +278,7 @@ def rotate(
         message = "cannot stand beside --retire-old-at"
         raise InvalidInputError(f"overlap {message}", (Fault("overlap", message),))
     lasts = None if overlap is None else parse_duration("overlap", overlap)
-    ends_at = None if retire_old_at is None else _instant("retire-old-at", retire_old_at)
+    ends_at = None if retire_old_at is None else parse_instant(retire_old_at, "retire-old-at")
     configuration = load_settings()
     terms = read_terms(
         configuration.settings, hand_over=hand_over, expires_in=hand_over_expires_in, code=code, label=label
@@ -401,10 +398,7 @@ def leaked(
     """A secret is in wrong hands: make a new one, end the old, and every token, within 5 seconds."""
     with opened_database() as (database, settings):
         peppers = service.load_peppers(settings.peppers_file)
-        with issuing(database, settings, for_client(Act.REPLACE_LEAKED, client_id)) as (
-            session,
-            by,
-        ):
+        with issuing(database, settings, for_client(Act.REPLACE_LEAKED, client_id)) as (session, by):
             out = LeakReceiptOut.of_receipt(
                 rotation.replace_leaked(
                     session, client_id, secret_id, peppers=peppers, now=utc_now(), by=by, label=label
@@ -430,13 +424,6 @@ def leaked(
     say(f"   ecross-server audit list --client {out.client_id}")
     say("3. Remove it where it leaked, and look for it elsewhere:")
     say("   git log -p --all | ecross-server secrets check")
-
-
-def _instant(name: str, text: str) -> datetime:
-    try:
-        return parse_instant(text)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{name} {error.message}", (Fault(name, error.message),)) from None
 
 
 def _print_meter(secrets: Iterable[SecretUsesOut]) -> None:

@@ -14,10 +14,10 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from ecross_server import migrations
+from ecross_server.app.checks import check_jobs, check_limits
 from ecross_server.cli.output import AsJson, print_json, print_table, say
 from ecross_server.cli.setup import check_keys, check_tls, opened_database
-from ecross_server.jobs.service import count_jobs, list_due_kinds
-from ecross_server.kit.clock import utc_now
+from ecross_server.kit.checks import Check
 from ecross_server.kit.errors import DomainError, UnavailableError
 from ecross_server.kit.private_files import OTHERS
 from ecross_server.merchants.service import load_peppers
@@ -26,8 +26,6 @@ from ecross_server.settings import Configuration, Settings, load_settings, varia
 CHECK_FAILED: Final = 6
 REDIS_SECONDS: Final = 2
 HIDDEN: Final = "(hidden)"
-LONGEST_WAIT_SECONDS: Final = 60
-"""A job that is due is run within a second or two, if anybody runs jobs and is not busy."""
 
 
 class FailedCheckError(UnavailableError):
@@ -49,24 +47,25 @@ def doctor(*, as_json: AsJson = False) -> None:
         _check("peppers", lambda: f"{len(load_peppers(settings.peppers_file).keys)} live", make_files),
         _check("database", lambda: _check_database(configuration), "ecross-server migrate"),
     ]
-    if checks[-1]["status"] == "ok":
-        checks.append(_jobs(configuration))
+    if checks[-1].status == "ok":
+        with opened_database(configuration) as (database, _):
+            checks.append(check_jobs(settings, database))
     if settings.tls_key_file is not None:
         key_file = settings.tls_key_file
         checks.append(_check("tls", lambda: _check_tls(settings, key_file), f"check {variable('tls_cert_file')}"))
     if settings.redis_url is not None:
         address = settings.redis_url
         checks.append(_check("redis", lambda: _check_redis(address), f"check {variable('redis_url')}"))
-    checks.append(_limits(settings))
-    is_ok = all(check["status"] != "failed" for check in checks)
+    checks.append(check_limits(settings))
+    is_ok = all(check.status != "failed" for check in checks)
     rows = [_setting_row(configuration, name) for name in Settings.model_fields]
     if as_json:
-        print_json({"ok": is_ok, "checks": checks, "settings": rows})
+        print_json({"ok": is_ok, "checks": [check._asdict() for check in checks], "settings": rows})
     else:
         for check in checks:
-            say(f"{check['status']:<7}  {check['name']}: {check['detail']}")
-            if check["fix"]:
-                say(f"{'':<7}  what to do: {check['fix']}")
+            say(f"{check.status:<7}  {check.name}: {check.detail}")
+            if check.fix:
+                say(f"{'':<7}  what to do: {check.fix}")
         say()
         print_table(
             ("SETTING", "VALUE", "SOURCE"),
@@ -77,13 +76,13 @@ def doctor(*, as_json: AsJson = False) -> None:
         raise typer.Exit(CHECK_FAILED)
 
 
-def _check(name: str, look: Callable[[], str], fix: str) -> dict[str, str | None]:
+def _check(name: str, look: Callable[[], str], fix: str) -> Check:
     try:
-        return {"name": name, "status": "ok", "detail": look(), "fix": None}
+        return Check(name, "ok", look(), None)
     except FailedCheckError as error:
-        return {"name": name, "status": "failed", "detail": error.message, "fix": error.fix}
+        return Check(name, "failed", error.message, error.fix)
     except DomainError as error:
-        return {"name": name, "status": "failed", "detail": error.message, "fix": fix}
+        return Check(name, "failed", error.message, fix)
 
 
 def _check_folder(folder: Path) -> str:
@@ -130,37 +129,6 @@ def _check_redis(address: SecretStr) -> str:
     except (redis.RedisError, ValueError, TypeError, OSError):  # their texts may show the address
         raise UnavailableError("it does not answer, or its address is no redis:// URL") from None
     return "answers"
-
-
-def _jobs(configuration: Configuration) -> dict[str, str | None]:
-    from ecross_server.app.jobs import make_kinds
-
-    with opened_database(configuration) as (database, settings), database.read() as session:
-        counts = count_jobs(session, now=utc_now())
-        unknown = sorted({*list_due_kinds(session, now=utc_now())} - make_kinds(settings).keys())
-    detail = f"{counts.due} due, {counts.to_come} to come, {counts.dead} dead"
-    fix = None
-    if unknown:
-        detail += f"; this version does not know {', '.join(unknown)}"
-        fix = "serve with the version that queued them"
-    elif counts.oldest_seconds > LONGEST_WAIT_SECONDS:
-        detail += f"; the first waits for {counts.oldest_seconds:.0f} seconds"
-        fix = f"ecross-server serve with {variable('job_processes')}=1, on one host at least"
-    elif counts.dead:
-        fix = "ecross-server jobs list"
-    return {"name": "jobs", "status": "ok" if fix is None else "warning", "detail": detail, "fix": fix}
-
-
-def _limits(settings: Settings) -> dict[str, str | None]:
-    if settings.limits_mode == "enforce":
-        shared = "each server by itself" if settings.redis_url is None else "shared through Redis"
-        return {"name": "limits", "status": "ok", "detail": shared, "fix": None}
-    return {
-        "name": "limits",
-        "status": "warning",
-        "detail": f"token requests are not limited: the mode is {settings.limits_mode}",
-        "fix": f"{variable('limits_mode')}=enforce",
-    }
 
 
 def _setting_row(configuration: Configuration, name: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import quote, urlencode
 
 import structlog
@@ -29,6 +29,7 @@ from ecross_server.console import words
 from ecross_server.console.assets import asset_path
 from ecross_server.console.errors import ForeignRequestError, NotAllowedError, NotSignedInError, PageNotFoundError
 from ecross_server.console.forms import FIELDS_OF_LIMITS, NUL, Form, faults_of, read_form
+from ecross_server.kit.checks import Check
 from ecross_server.kit.clock import rfc3339
 from ecross_server.kit.errors import DomainError
 from ecross_server.merchants.rules import API_GROUPS, Peppers, end_of, shown_status
@@ -68,15 +69,6 @@ PAGE_ROWS: Final = 50
 
 
 log = structlog.get_logger("ecross_server.console")
-
-
-class Check(NamedTuple):
-    """One thing that was looked at: `ok`, `warning` or `failed`, and what to do about it."""
-
-    name: str
-    status: str
-    detail: str
-    fix: str | None
 
 
 @dataclass(frozen=True, slots=True)

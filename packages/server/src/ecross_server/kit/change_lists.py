@@ -16,7 +16,6 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from ecross_server.kit.clock import parse_instant, rfc3339, to_milliseconds
 from ecross_server.kit.database import keep_to_index_order
-from ecross_server.kit.errors import Fault, InvalidInputError
 from ecross_server.kit.page_tokens import InvalidPageTokenError, PageTokens
 
 FROM_FIELD: Final = "lastUpdateDateFrom"
@@ -144,10 +143,5 @@ def _text(instant: datetime | None) -> str:
 
 
 def _instant(text: str) -> datetime:
-    try:
-        instant = parse_instant(text)
-    except InvalidInputError as error:
-        fault = Fault(FROM_FIELD, error.message)
-        raise InvalidInputError(f"{FROM_FIELD} {error.message}", (fault,)) from None
     # What is kept has milliseconds; a finer instant would not survive the way through a page token.
-    return to_milliseconds(instant)
+    return to_milliseconds(parse_instant(text, FROM_FIELD))

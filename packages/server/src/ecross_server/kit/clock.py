@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from ecross_server.kit.errors import InvalidInputError
+from ecross_server.kit.errors import Fault, InvalidInputError
 
 Clock = Callable[[], datetime]
 """Gives the present instant, aware, in UTC."""
@@ -39,15 +39,17 @@ def rfc3339(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def parse_instant(text: str) -> datetime:
+def parse_instant(text: str, path: str = "") -> datetime:
     """The instant that an ISO 8601 text with a time zone names.
 
     Raises:
-        InvalidInputError: if it is no such text. Without a zone it could mean another moment to each side.
+        InvalidInputError: if it is no such text, naming the field if its path is given. Without a zone it could mean
+            another moment to each side.
     """
     if form := INSTANT.fullmatch(text.strip()):
         # A "+" that was not percent-encoded in a query arrives as a space.
         zone = form["zone"].upper().replace(" ", "+")
         with contextlib.suppress(ValueError, OverflowError):
             return datetime.fromisoformat(f"{form['date']}T{form['time']}{zone}").astimezone(UTC)
-    raise InvalidInputError("must be an ISO 8601 date and time with a time zone, such as 2023-10-27T19:10:00Z")
+    message = "must be an ISO 8601 date and time with a time zone, such as 2023-10-27T19:10:00Z"
+    raise InvalidInputError(f"{path} {message}", (Fault(path, message),)) if path else InvalidInputError(message)

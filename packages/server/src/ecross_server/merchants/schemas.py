@@ -271,13 +271,7 @@ class TrafficOut(_Wire):
     @classmethod
     def of(cls, traffic: Traffic) -> TrafficOut:
         """The wire form."""
-        return cls(
-            address=traffic.address,
-            scope=traffic.scope,
-            tokens=traffic.tokens,
-            calls=traffic.calls,
-            last_seen_at=traffic.last_seen_at,
-        )
+        return cls.model_validate(traffic, from_attributes=True)
 
 
 class RestrictionOut(ClientOut):
@@ -296,6 +290,10 @@ class RestrictionOut(ClientOut):
             refused=[TrafficOut.of(each) for each in restriction.refused],
         )
 
+    def as_kept(self, client: Client) -> RestrictionOut:
+        """With the limits that hold by now: somebody else may have changed what this act left as it was."""
+        return self.model_copy(update={"scope": client.scope, "allowed_networks": listed(client.allowed_networks)})
+
 
 class SuggestedNetworkOut(_Wire):
     """A network that traffic came from."""
@@ -309,13 +307,7 @@ class SuggestedNetworkOut(_Wire):
     @classmethod
     def of(cls, suggested: SuggestedNetwork) -> SuggestedNetworkOut:
         """The wire form."""
-        return cls(
-            network=suggested.network,
-            addresses=suggested.addresses,
-            tokens=suggested.tokens,
-            calls=suggested.calls,
-            last_seen_at=suggested.last_seen_at,
-        )
+        return cls.model_validate(suggested, from_attributes=True)
 
 
 class SuggestionOut(_Wire):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from ecross_server.approvals.service import FindSubject, require_approval
 from ecross_server.audit.rules import Actor, AuditKeys, derive_keys
 from ecross_server.auth.endpoints import CHALLENGE, bearer_token
 from ecross_server.auth.errors import BearerError, MissingTokenError
+from ecross_server.kit.checks import Check
 from ecross_server.kit.page_tokens import PageTokens
 from ecross_server.merchants.rules import Peppers
 from ecross_server.operators import service as operators
@@ -53,6 +54,8 @@ class Office:
     public_url: str
     signing_keys_file: Path
     witness_file: Path
+    check: Callable[[], Sequence[Check]]
+    """Looks whether all is well, where that is cheap."""
     issuing_approval: bool = False
     """Whether whatever gives somebody a secret needs a second person's approval."""
 

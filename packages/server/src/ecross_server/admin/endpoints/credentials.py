@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from io import BytesIO
 from typing import Annotated, Any
 
@@ -143,7 +142,7 @@ def rotate_credential(
         rotated = rotation.rotate_credential(
             session, client_id, peppers=office.peppers(), now=now, by=acting.by, label=asked.label,
             overlap=None if asked.overlap is None else parse_duration("overlap", asked.overlap),
-            retire_old_at=None if asked.retire_old_at is None else _instant("retireOldAt", asked.retire_old_at),
+            retire_old_at=None if asked.retire_old_at is None else parse_instant(asked.retire_old_at, "retireOldAt"),
         )  # fmt: skip
         return RotatedCredentialOut.of_rotation(rotated)
 
@@ -257,10 +256,3 @@ def _refuse_together(asked: RotateAsked) -> None:
         message = "cannot stand beside retireOldAt"
     if message is not None:
         raise InvalidInputError(f"{told[0]} {message}", (Fault(told[0], message),))
-
-
-def _instant(path: str, text: str) -> datetime:
-    try:
-        return parse_instant(text)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{path} {error.message}", (Fault(path, error.message),)) from None

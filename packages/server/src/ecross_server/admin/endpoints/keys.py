@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import structlog
 from fastapi import APIRouter
 
 from ecross_server.admin.endpoints.access import CurrentOffice, Owner, Viewer, extra
@@ -10,15 +9,13 @@ from ecross_server.admin.schemas import RotateKeysAsked, SigningKeysOut
 from ecross_server.audit.service import recording_file_change
 from ecross_server.auth.schemas import SigningKeyOut
 from ecross_server.auth.tokens import list_signing_keys, rotate_signing_keys
-from ecross_server.kit.errors import DomainError, Fault, InvalidInputError
+from ecross_server.kit.errors import Fault, InvalidInputError
 from ecross_server.merchants.rules import parse_delay
 from ecross_server.operators.rules import Role
 from ecross_server.web.bodies import JsonBody, checked, parse_json
 from ecross_server.web.unit_of_work import CurrentDatabase, CurrentTime
 
 router = APIRouter(prefix="/admin", tags=["keys"])
-
-log = structlog.get_logger("ecross_server.admin")
 
 
 @router.get("/keys", summary="List signing keys", openapi_extra=extra(Role.VIEWER))
@@ -44,13 +41,9 @@ def rotate_keys(
     if delay and asked.drop_old:
         reason = "cannot be combined with dropOld: the new key has to sign at once"
         raise InvalidInputError(f"after {reason}", (Fault("after", reason),))
-    with recording_file_change(database, acting.by, "keys.rotate", _tell_of_unrecorded) as begin:
+    with recording_file_change(database, acting.by, "keys.rotate") as begin:
         key = rotate_signing_keys(
             office.signing_keys_file, now=now, starts_in=delay, drop_old=asked.drop_old,
             before=lambda key_id: begin(keyId=key_id, droppedOld=asked.drop_old),
         )  # fmt: skip
     return SigningKeyOut.of(key)
-
-
-def _tell_of_unrecorded(error: DomainError) -> None:
-    log.error("act_recorded_as_begun_only", action="keys.rotate", reason=error.message)

@@ -9,7 +9,7 @@ from ecross_server.admin.endpoints.credentials import ClientId
 from ecross_server.admin.schemas import LimitAsked
 from ecross_server.kit.errors import Fault, InvalidInputError
 from ecross_server.merchants.restrictions import plan_restriction, restrict_client, suggest_restrictions
-from ecross_server.merchants.schemas import RestrictionOut, SuggestionOut, listed
+from ecross_server.merchants.schemas import RestrictionOut, SuggestionOut
 from ecross_server.operators.rules import Role
 from ecross_server.web.bodies import JsonBody, checked, parse_json
 from ecross_server.web.unit_of_work import CurrentDatabase, CurrentTime
@@ -46,8 +46,7 @@ def limit_client(
         client = restrict_client(
             session, client_id, now=now, by=acting.by, scope=scope, networks=limits.networks, any_address=any_address
         )
-        # What somebody else has changed meanwhile, and this left as it is, is told as well.
-        return out.model_copy(update={"scope": client.scope, "allowed_networks": listed(client.allowed_networks)})
+        return out.as_kept(client)
 
 
 @router.get(

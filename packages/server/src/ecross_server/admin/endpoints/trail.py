@@ -11,8 +11,6 @@ from ecross_server.admin.schemas import RecordOut, RecordPageOut, VerdictOut
 from ecross_server.audit import service
 from ecross_server.audit.schemas import record_out, verdict_out
 from ecross_server.audit.service import RecordFilter
-from ecross_server.kit.clock import parse_instant
-from ecross_server.kit.errors import Fault, InvalidInputError
 from ecross_server.operators.rules import Role
 from ecross_server.web.listing import PageSize
 from ecross_server.web.unit_of_work import CurrentDatabase
@@ -48,7 +46,7 @@ def list_records(  # noqa: PLR0913 - what a query may hold
     before = None
     if next_page_token:
         before = int(page_tokens.read(next_page_token, merchant_id=me, list_name=name))
-    chosen = RecordFilter(_instant(since), merchant_id, client_id, action, outcome, request_id, before)
+    chosen = RecordFilter(service.read_since(since), merchant_id, client_id, action, outcome, request_id, before)
     with database.read() as session:
         records = [
             RecordOut.model_validate(record_out(each)) for each in service.list_records(session, chosen, page_size)
@@ -66,12 +64,3 @@ def verify_trail(*, acting: Viewer, office: CurrentOffice, database: CurrentData
     witness = service.read_witness(office.witness_file)
     with database.read() as session:
         return VerdictOut.model_validate(verdict_out(service.verify(session, office.audit_keys(), witness)))
-
-
-def _instant(since: str | None) -> int | None:
-    if since is None:
-        return None
-    try:
-        return service.microseconds(parse_instant(since))
-    except InvalidInputError as error:
-        raise InvalidInputError(f"since {error.message}", (Fault("since", error.message),)) from None

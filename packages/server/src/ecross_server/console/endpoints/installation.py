@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import structlog
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from ecross_server.audit.service import recording_file_change
 from ecross_server.auth.tokens import SigningKey, list_signing_keys, rotate_signing_keys
-from ecross_server.console.desk import PATH, Check, Owner, PageRoute, Viewer, Visit
+from ecross_server.console.desk import PATH, Owner, PageRoute, Viewer, Visit
 from ecross_server.console.forms import require_typed
+from ecross_server.kit.checks import Check
 from ecross_server.kit.errors import DomainError
 from ecross_server.merchants.service import PepperUse, list_peppers
 from ecross_server.web.unit_of_work import CurrentDatabase
@@ -21,8 +21,6 @@ ROTATE: Final = "keys.rotate"
 TYPED: Final = "rotate"
 
 router = APIRouter(route_class=PageRoute)
-
-log = structlog.get_logger("ecross_server.console")
 
 
 @router.get(INSTALLATION, response_model=None)
@@ -37,7 +35,7 @@ def post_rotate_keys(*, visit: Owner, database: CurrentDatabase) -> Response:
     drop_old = "drop-old" in visit.form
     try:
         require_typed(visit.form, TYPED)
-        with recording_file_change(database, visit.actor, ROTATE, _tell_of_unrecorded) as begin:
+        with recording_file_change(database, visit.actor, ROTATE) as begin:
             rotate_signing_keys(
                 visit.desk.signing_keys_file, now=visit.now, drop_old=drop_old,
                 before=lambda key_id: begin(keyId=key_id, droppedOld=drop_old),
@@ -58,7 +56,3 @@ def _installation(visit: Visit, database: CurrentDatabase) -> dict[str, Any]:
     except DomainError as error:
         checks.append(Check("files of keys", "failed", error.message, None))
     return {"checks": checks, "keys": keys, "peppers": peppers, "typed": TYPED}
-
-
-def _tell_of_unrecorded(error: DomainError) -> None:
-    log.error("act_recorded_as_begun_only", action=ROTATE, reason=error.message)

@@ -15,8 +15,7 @@ from ecross_server.audit.service import RecordFilter
 from ecross_server.auth.refusals import find_refusals
 from ecross_server.console.desk import PAGE_ROWS, PATH, PageRoute, Viewer
 from ecross_server.console.forms import faults_of, optional
-from ecross_server.kit.clock import parse_instant
-from ecross_server.kit.errors import Fault, InvalidInputError
+from ecross_server.kit.errors import InvalidInputError
 from ecross_server.merchants.rules import CLIENT_ID
 from ecross_server.web.unit_of_work import CurrentDatabase
 
@@ -49,7 +48,7 @@ def get_trail(*, visit: Viewer, database: CurrentDatabase) -> Response:
     before = visit.request.query_params.get("before", "")
     faults, since = {}, None
     try:
-        since = _microseconds(chosen.get("since"))
+        since = service.read_since(chosen.get("since"))
     except InvalidInputError as error:
         faults = faults_of(error)
     asked = RecordFilter(
@@ -82,12 +81,3 @@ def post_verify(*, visit: Viewer, database: CurrentDatabase) -> Response:
     with database.read() as session:
         verdict = service.verify(session, keys, witness)
     return visit.page("verdict", verdict=verdict)
-
-
-def _microseconds(since: str | None) -> int | None:
-    if since is None:
-        return None
-    try:
-        return service.microseconds(parse_instant(since))
-    except InvalidInputError as error:
-        raise InvalidInputError(f"since {error.message}", (Fault("since", error.message),)) from None
