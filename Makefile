@@ -4,7 +4,7 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
-CODE := packages tests benchmarks conftest.py forking.py
+CODE := packages tests benchmarks conftest.py forking.py processes.py
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test check format lint types imports browser pictures bench bench-peers openapi migrate requirements environment clean

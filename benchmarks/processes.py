@@ -105,7 +105,7 @@ def memory_of_all(pid: int) -> Memory:
 
 
 def _announced_url(process: subprocess.Popen[bytes], deadline: float, errors_to: Path) -> str:
-    assert process.stdout is not None  # noqa: S101 - for the type checker: it was asked for
+    assert process.stdout is not None
     output = b""
     while True:
         left = deadline - time.perf_counter()

@@ -12,7 +12,7 @@ import pyotp
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import ServerProcess, StartServer
+    from processes import ServerProcess, StartServer
     from tests.browser.conftest import Visit, Visitor
 
 PASSWORD = "four words make one"

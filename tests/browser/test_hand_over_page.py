@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Error
 
 if TYPE_CHECKING:
-    from conftest import ServerProcess, StartServer
+    from processes import ServerProcess, StartServer
     from tests.browser.conftest import Visit, Visitor
 
 PHONE = (360, 740)

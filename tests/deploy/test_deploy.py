@@ -18,7 +18,7 @@ import yaml
 from ecross_server.settings import Settings, variable
 
 if TYPE_CHECKING:
-    from conftest import StartServer
+    from processes import StartServer
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -20,7 +20,7 @@ import pytest
 from ecross_server.settings import CONFIG_VARIABLE, Settings, variable
 
 if TYPE_CHECKING:
-    from conftest import ServerProcess, StartServer
+    from processes import ServerProcess, StartServer
 
 pytestmark = pytest.mark.unmeasured
 

@@ -20,7 +20,7 @@ from ecross import Client, FileCache
 from forking import ForkedProcess, run_forked
 
 if TYPE_CHECKING:
-    from conftest import ServerProcess, StartServer
+    from processes import ServerProcess, StartServer
 
 pytestmark = pytest.mark.unmeasured
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 
 if TYPE_CHECKING:
-    from conftest import StartServer
+    from processes import StartServer
 
 PRODUCT = [
     {

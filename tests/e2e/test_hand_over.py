@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from conftest import StartServer
+    from processes import StartServer
 
 NO_KEYRING = "keyring.backends.fail.Keyring"
 

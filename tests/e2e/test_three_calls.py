@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx2
 
 if TYPE_CHECKING:
-    from conftest import StartServer
+    from processes import StartServer
 
 
 def test_the_three_calls_of_the_founding_page_work(start_server: StartServer) -> None:

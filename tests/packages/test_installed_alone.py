@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from conftest import ServerProcess, StartServer
+    from processes import ServerProcess, StartServer
 
 ROOT = Path(__file__).parents[2]
 SDK, SERVER = ROOT / "packages" / "sdk", ROOT / "packages" / "server"

@@ -38,7 +38,7 @@ from ecross_server.settings import Settings, load_settings
 from forking import ForkedProcess
 
 if TYPE_CHECKING:
-    from conftest import ServerProcess, StartServer
+    from processes import ServerProcess, StartServer
 
 pytestmark = pytest.mark.measured
 

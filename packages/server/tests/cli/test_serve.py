@@ -25,7 +25,7 @@ from ecross_server.settings import Settings, load_settings
 from forking import ForkedProcess
 
 if TYPE_CHECKING:
-    from conftest import StartServer
+    from processes import StartServer
 
 Cli = Callable[..., Any]
 RunCli = Callable[..., subprocess.CompletedProcess[bytes]]

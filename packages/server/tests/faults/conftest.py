@@ -27,7 +27,7 @@ from ecross_server.settings import Settings
 from forking import ForkedProcess
 
 if TYPE_CHECKING:
-    from conftest import ServerProcess, StartServer
+    from processes import ServerProcess, StartServer
 
 LOOK_SECONDS = 0.02
 

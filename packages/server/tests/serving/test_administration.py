@@ -19,7 +19,7 @@ from ecross_server.kit.database import Database
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import ServerProcess, StartServer
+    from processes import ServerProcess, StartServer
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import pytest
 from forking import ForkedProcess
 
 if TYPE_CHECKING:
-    from conftest import ServerProcess, StartServer
+    from processes import ServerProcess, StartServer
 
 WaitFor = Callable[..., None]
 WorkersOf = Callable[[int], list[int]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 
 if TYPE_CHECKING:
-    from conftest import ServerProcess, StartServer
+    from processes import ServerProcess, StartServer
 
 WRONG_SECRET = "ecs_" + "WRONGwrong" * 4 + "123456789"
 KEYS = {"event", "level", "at", "method", "path", "status", "outcome", "client_id", "request_id", "duration_ms"}

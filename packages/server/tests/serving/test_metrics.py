@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import ServerProcess, StartServer
+    from processes import ServerProcess, StartServer
 
 WorkersOf = Callable[[int], list[int]]
 WaitFor = Callable[..., None]

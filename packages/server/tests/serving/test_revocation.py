@@ -20,7 +20,7 @@ from ecross_server.merchants.service import IssuedCredential
 BY = Actor("operator:test", derive_keys("test", {"test": bytes(32)}))
 
 if TYPE_CHECKING:
-    from conftest import ServerProcess, StartServer
+    from processes import ServerProcess, StartServer
 
 pytestmark = pytest.mark.unmeasured
 

@@ -18,7 +18,7 @@ from ecross_server.auth.tokens import rotate_signing_keys
 from ecross_server.kit.clock import utc_now
 
 if TYPE_CHECKING:
-    from conftest import ServerProcess, StartServer
+    from processes import ServerProcess, StartServer
 
 pytestmark = pytest.mark.unmeasured
 

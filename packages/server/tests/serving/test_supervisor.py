@@ -21,7 +21,7 @@ import pytest
 from forking import run_forked
 
 if TYPE_CHECKING:
-    from conftest import ServerProcess, StartServer
+    from processes import ServerProcess, StartServer
 
 WorkersOf = Callable[[int], list[int]]
 IsAlive = Callable[[int], bool]

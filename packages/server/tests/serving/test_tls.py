@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import StartServer
+    from processes import StartServer
 
 
 def test_a_pair_of_files_makes_it_https_and_nothing_else(
