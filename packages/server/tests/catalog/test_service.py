@@ -264,7 +264,7 @@ class TestList:
         assert fault.path == "lastUpdateDateFrom"
         assert fault.message.startswith("must be an ISO 8601 date and time with a time zone")
         assert caught.value.message == f"lastUpdateDateFrom {fault.message}"
-        assert caught.value.__suppress_context__
+        assert caught.value.__context__ is None
 
     def test_a_page_token_carries_the_instant_along(self, database: Database, save: Save) -> None:
         save("ACME", {"skuId": "old"}, now=NOW)

@@ -137,14 +137,23 @@ def supervise(command_environment: dict[str, str]) -> Iterator[Callable[..., sub
 
 
 @pytest.fixture
-def open_sockets() -> Callable[[int], int]:
+def sockets_of() -> Callable[[int], list[str]]:
+    """The sockets that a process holds, as the kernel names them."""
+
+    def list_sockets(pid: int) -> list[str]:
+        held = []
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # a file that it has closed since they were listed
+                held.append(str(entry.readlink()))
+        return [each for each in held if each.startswith("socket:")]
+
+    return list_sockets
+
+
+@pytest.fixture
+def open_sockets(sockets_of: Callable[[int], list[str]]) -> Callable[[int], int]:
     """How many sockets a process holds."""
-
-    def count(pid: int) -> int:
-        folder = Path(f"/proc/{pid}/fd")
-        return sum(str(entry.readlink()).startswith("socket:") for entry in folder.iterdir())
-
-    return count
+    return lambda pid: len(sockets_of(pid))
 
 
 @pytest.fixture

@@ -39,7 +39,11 @@ def header_of_an_owner(server: ServerProcess) -> dict[str, str]:
 
 
 def test_it_serves_apart_from_the_workers_and_is_replaced(
-    start_server: StartServer, free_port: str, demo_folder: Path, wait_for: Callable[..., None]
+    start_server: StartServer,
+    free_port: str,
+    demo_folder: Path,
+    wait_for: Callable[..., None],
+    sockets_of: Callable[[int], list[str]],
 ) -> None:
     del demo_folder
     server = start_server("--admin-port", free_port, ECROSS_SERVER_TRUSTED_PROXIES="")
@@ -56,7 +60,8 @@ def test_it_serves_apart_from_the_workers_and_is_replaced(
     wait_for(lambda: server.token(credentials).status_code == 200)  # the workers learn of it by themselves
     os.kill(server.process.pid, signal.SIGHUP)
     wait_for(lambda: [line for line in server.log_lines() if line["event"] == "settings_reloaded"])
-    [process] = [child for child in children_of(server.process.pid) if listens_on(child, int(free_port))]
+    listening = listening_on(int(free_port))
+    [process] = [child for child in children_of(server.process.pid) if listening & {*sockets_of(child)}]
     os.kill(process, signal.SIGKILL)
     wait_for(lambda: httpx2.get(f"{admin}/me", headers=headers).status_code == 200)
     assert [line["pid"] for line in server.log_lines() if line["event"] == "administration_died"] == [process]
@@ -82,9 +87,7 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def listens_on(pid: int, port: int) -> bool:
-    """Whether the process holds the socket that listens there."""
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    inodes = {fields[9] for line in lines if (fields := line.split())[1].endswith(f":{port:04X}") and fields[3] == "0A"}
-    held = {str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()}
-    return any(f"socket:[{inode}]" in held for inode in inodes)
+def listening_on(port: int) -> set[str]:
+    """The sockets that listen there."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {f"socket:[{each[9]}]" for each in lines if each[1].endswith(f":{port:04X}") and each[3] == "0A"}
