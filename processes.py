@@ -105,6 +105,11 @@ def run_command(
     return run_forked([command(), *arguments], env=environment, stdin=stdin)
 
 
+def in_every_process(is_so: Callable[[], bool]) -> bool:
+    """Whether it is so in both of two processes: the kernel gives each new connection to either of them."""
+    return all(is_so() for _ in range(8))
+
+
 @pytest.fixture
 def make_pair(tmp_path: Path) -> Callable[[str], tuple[Path, Path]]:
     """Makes a certificate of 127.0.0.1 that signs itself, and its key, in files of that name."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pyotp
 import pytest
 
+from processes import in_every_process
+
 if TYPE_CHECKING:
     from processes import ServerProcess, StartServer
     from tests.browser.conftest import Visit, Visitor
@@ -81,19 +83,14 @@ def link_on(visitor: Visitor) -> str:
     return visitor.page.get_by_label("The link").inner_text()
 
 
-def everywhere(is_so: Callable[[], bool]) -> bool:
-    """Whether it is so in both processes: the kernel gives each connection to either of them."""
-    return all(is_so() for _ in range(8))
-
-
 def opens(server: ServerProcess, credentials: dict[str, str]) -> bool:
     """Whether both processes give a token."""
-    return everywhere(lambda: server.token(credentials).status_code == 200)
+    return in_every_process(lambda: server.token(credentials).status_code == 200)
 
 
 def is_refused(server: ServerProcess, credentials: dict[str, str]) -> bool:
     """Whether neither does."""
-    return everywhere(lambda: server.token(credentials).status_code == 401)
+    return in_every_process(lambda: server.token(credentials).status_code == 401)
 
 
 def test_a_merchant_is_registered_and_its_first_token_seen(
@@ -168,7 +165,7 @@ def test_a_leak_is_closed_everywhere_by_one_page(
     page.get_by_role("button", name=re.compile("^End it")).click()
     page.get_by_role("heading", name="The leak is closed").wait_for()
     link = link_on(jane)
-    wait_for(lambda: everywhere(lambda: server.skus(token).status_code == 401))
+    wait_for(lambda: in_every_process(lambda: server.skus(token).status_code == 401))
     wait_for(lambda: is_refused(server, leaked))
     new = reveal(visit, link)
     wait_for(lambda: opens(server, new))

@@ -268,6 +268,16 @@ class TestFloods:
         [loss] = [out for out in shown(records()) if out["action"] == "audit.loss"]
         assert (loss["details"], made.lost, made.untold) == ({"issued": 3, "malformed": 1}, 0, {})
 
+    def test_what_is_written_is_told_at_once(self, recorder: Make, event: Event, records: Records) -> None:
+        made = recorder()
+        told = []
+        made.after_writing = lambda: told.append((made.backlog, made.untold, made.written, len(records())))
+        made.tell_loss({"issued": 2})
+        made.record(event())
+        made.start()
+        made.stop()
+        assert told[-1] == (0, {}, 1, 2)
+
 
 class TestFaults:
     def break_and_mend(self, database: Database) -> tuple[Callable[[], None], Callable[[], None]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -68,6 +69,9 @@ class _Recording:
             clock=time.time,
         )
         self._recorder = make_recorder(settings, database, self._peppers.content)
+        # Until it is noted what was written, a successor would tell of it as lost.
+        self._recorder.after_writing = self._note_held
+        self._noting = threading.Lock()
         self._metrics = Metrics()
 
     def run(self, receiver: EventReceiver) -> None:
@@ -97,7 +101,8 @@ class _Recording:
             self._recorder.keys = audit_keys(self._peppers.content)
 
     def _note_held(self) -> None:
-        self._pages.hold(self._recorder.backlog, self._recorder.untold)
+        with self._noting:
+            self._pages.hold(self._recorder.backlog, self._recorder.untold)
 
 
 def _tell_figures(metrics: Metrics, recorder: AuditRecorder) -> None:

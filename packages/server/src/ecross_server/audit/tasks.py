@@ -94,6 +94,7 @@ class AuditRecorder:
     """Writes what the token path tells it. `record` may be called from any thread at any time.
 
     `written` and `lost` count events, `lost_by_outcome` tells what they were. `keys` may be replaced at any time.
+    `after_writing` is called in its thread each time that something is written.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class AuditRecorder:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.keys = keys
+        self.after_writing: Callable[[], None] = lambda: None
         self.written = 0
         self.lost_by_outcome: Counter[str] = Counter()
         self._told: Counter[str] = Counter()
@@ -275,6 +277,7 @@ class AuditRecorder:
         self._telling = Counter()
         self._drafts.clear()
         self._issued.clear()
+        self.after_writing()
 
     def _write_what_is_sound(self) -> None:
         """A subscriber's fault costs what it would have done, and what is no record is left out and counted."""
