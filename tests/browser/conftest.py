@@ -54,8 +54,8 @@ class Visitor:
     complaints: list[str] = field(default_factory=list)
 
     def hear(self, complaint: str) -> None:
-        """Keep what the browser complains of, but for pages that are answers of 4xx."""
-        if "the server responded with a status of 4" not in complaint:
+        """Keep what the browser complains of: neither pages that are answers of 4xx, nor what it was asked to clear."""
+        if not any(each in complaint for each in ("the server responded with a status of 4", "Clear-Site-Data header")):
             self.complaints.append(complaint)
 
     def hosts(self) -> set[str]:

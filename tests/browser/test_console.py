@@ -44,9 +44,8 @@ def console(server: ServerProcess) -> str:
     return admin_url.removesuffix("/admin") + "/console"
 
 
-@pytest.fixture
-def jane(server: ServerProcess, console: str, visitor: Visitor) -> Visitor:
-    """An owner who has enrolled and signed in."""
+def enroll(server: ServerProcess, console: str, visitor: Visitor, ahead: int = 0) -> pyotp.TOTP:
+    """Make Jane an owner, with a code of so many seconds from now: no code works twice. Her authenticator."""
     invited = server.json("operators", "add", "jane", "--name", "Jane Doe", "--role", "owner")
     page = visitor.page
     page.goto(f"{console}/invitations/{invited['invitationToken']}")
@@ -55,15 +54,28 @@ def jane(server: ServerProcess, console: str, visitor: Visitor) -> Visitor:
     authenticator = pyotp.TOTP(found[0])
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_label("The same again").fill(PASSWORD)
-    page.get_by_label("Code that the authenticator shows now").fill(authenticator.now())
+    page.get_by_label("Code that the authenticator shows now").fill(authenticator.at(int(time.time()) + ahead))
     page.get_by_role("button", name="Begin").click()
+    return authenticator
+
+
+def sign_in(console: str, visitor: Visitor, code: str) -> None:
+    """Type operator, password and code."""
+    page = visitor.page
     page.goto(f"{console}/merchants")  # which asks for a sign-in first
     page.get_by_label("Operator").fill("jane")
     page.get_by_label("Password").fill(PASSWORD)
-    # No code works twice: that of half a minute from now is good already.
-    page.get_by_label("Code of your authenticator").fill(authenticator.at(int(time.time()) + STEP_SECONDS))
+    page.get_by_label("Code of your authenticator").fill(code)
     page.keyboard.press("Enter")
     page.wait_for_url("**/console/merchants")
+
+
+@pytest.fixture
+def jane(server: ServerProcess, console: str, visitor: Visitor) -> Visitor:
+    """An owner who has enrolled and signed in."""
+    authenticator = enroll(server, console, visitor)
+    # The code of half a minute from now is good already.
+    sign_in(console, visitor, authenticator.at(int(time.time()) + STEP_SECONDS))
     return visitor
 
 
@@ -175,6 +187,59 @@ def test_a_leak_is_closed_everywhere_by_one_page(
     assert jane.complaints == []
 
 
+def test_a_passkey_of_the_device_signs_in(server: ServerProcess, console: str, visitor: Visitor) -> None:
+    console = console.replace("127.0.0.1", "localhost")  # browsers make none for addresses
+    page = visitor.page
+    device = visitor.context.new_cdp_session(page)
+    device.send("WebAuthn.enable")
+    options = {
+        "protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True,
+        "isUserVerified": True, "automaticPresenceSimulation": True,
+    }  # fmt: skip
+    device_id = device.send("WebAuthn.addVirtualAuthenticator", {"options": options})["authenticatorId"]
+    while (left := STEP_SECONDS - time.time() % STEP_SECONDS) < STEP_SECONDS / 2:
+        time.sleep(left)  # three codes of three steps, within this one
+    authenticator = enroll(server, console, visitor, -STEP_SECONDS)
+    sign_in(console, visitor, authenticator.now())
+    page.get_by_role("link", name="Jane Doe").click()
+    page.get_by_role("link", name="Your passkeys").click()
+    page.get_by_label("Name").fill("Work laptop")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_label("Code of your authenticator").fill(authenticator.at(int(time.time()) + STEP_SECONDS))
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("heading", name="Make the passkey").wait_for()
+    assert page.get_by_text("This browser makes no passkeys here").is_hidden()
+    assert visitor.faults() == []
+    page.get_by_role("button", name="Make the passkey").click()
+    page.wait_for_url("**done=passkey-added")
+    assert visitor.faults() == []
+    assert visitor.too_wide(*PHONE) == []
+    [made] = server.json("operators", "passkeys", "jane")["passkeys"]
+    assert made["label"] == "Work laptop"
+    visitor.draw("console-passkeys")
+
+    page.get_by_role("button", name="Sign out").click()
+    page.goto(f"{console}/trail")
+    assert visitor.faults() == []
+    page.get_by_role("button", name="Sign in with a passkey").click()
+    page.wait_for_url("**/console/trail")
+    assert page.get_by_role("link", name="Jane Doe").is_visible()
+
+    # Whoever has the device but is not its owner.
+    page.get_by_role("button", name="Sign out").click()
+    device.send("WebAuthn.setUserVerified", {"authenticatorId": device_id, "isUserVerified": False})
+    page.get_by_role("button", name="Sign in with a passkey").click()
+    page.get_by_role("alert").get_by_text("No passkey was used").wait_for()
+    device.send("WebAuthn.setUserVerified", {"authenticatorId": device_id, "isUserVerified": True})
+
+    server.json("operators", "remove-passkey", "jane", made["passkeyId"])
+    page.get_by_role("button", name="Sign in with a passkey").click()
+    page.get_by_text("This passkey opens nothing here.").wait_for()
+    page.goto(console.replace("localhost", "127.0.0.1"))
+    assert page.get_by_role("button", name="Sign in with a passkey").is_hidden()
+    assert visitor.complaints == []
+
+
 def test_everybody_can_use_every_page(server: ServerProcess, console: str, jane: Visitor, visit: Visit) -> None:
     made = server.json("merchants", "register", "ACME", "--name", "A" * 60)
     offer = server.json("credentials", "issue", "ACME", "--hand-over")
@@ -185,7 +250,7 @@ def test_everybody_can_use_every_page(server: ServerProcess, console: str, jane:
         "merchants", "merchants/ACME", "merchants/NOBODY", "register", "merchants/ACME/issue", "merchants/ACME/disable",
         client, *(f"{client}/{act}" for act in ("rotate", "leaked", "revoke", f"secrets/{secret['secretId']}/retire")),
         "hand-overs", f"hand-overs/{offer['handOverId']}", f"refusals?q={made['clientId']}", "trail", "installation",
-        "operators", "operators/jane", "sessions", "approvals",
+        "operators", "operators/jane", "sessions", "passkeys", "approvals",
     )  # fmt: skip
     for path in listed:
         jane.page.goto(f"{console}/{path}")

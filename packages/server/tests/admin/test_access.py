@@ -77,6 +77,8 @@ ROUTES: dict[tuple[str, str], Role] = {
     ("POST", "/admin/operators/{operatorId}/enable"): OWNER,
     ("GET", "/admin/operators/{operatorId}/sessions"): OWNER,
     ("POST", "/admin/operators/{operatorId}/sign-out"): OWNER,
+    ("GET", "/admin/operators/{operatorId}/passkeys"): OWNER,
+    ("POST", "/admin/operators/{operatorId}/passkeys/{passkeyId}/remove"): OWNER,
 }
 OPEN = {
     ("POST", "/admin/token"), ("GET", "/admin/openapi.json"), ("GET", "/admin/docs"), ("GET", "/admin/docs/start.js"),

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import bindparam, text
 
 from ecross_server.app.administration import Administration, make_admin_api
 from ecross_server.app.documentation import admin_document
 from ecross_server.audit.service import RecordFilter, list_records
 from ecross_server.auth.tokens import KeySet
 from ecross_server.cli.main import run
-from ecross_server.kit.database import Database
+from ecross_server.kit.clock import utc_now
+from ecross_server.kit.database import Database, UtcDateTime
 from ecross_server.merchants.rules import new_client_secret
 from ecross_server.merchants.service import IssuedCredential
 from ecross_server.settings import Settings
@@ -90,8 +92,8 @@ class TestMerchants:
         for desk, query in ((other, {}), (viewer, {"search": "a"}), (viewer, {"status": "active"})):
             answer = desk.call("GET", "/admin/merchants", params={"nextPageToken": token, **query})
             assert (answer.status_code, answer.json()["code"]) == (400, "invalid_page_token")
-        for text, found in (("b_", ["B_1"]), ("merchant b", ["B_1"]), ("%", []), ("_", ["B_1"]), ("zz", [])):
-            assert [each["merchantId"] for each in viewer.get("/admin/merchants", search=text)["merchants"]] == found
+        for words, found in (("b_", ["B_1"]), ("merchant b", ["B_1"]), ("%", []), ("_", ["B_1"]), ("zz", [])):
+            assert [each["merchantId"] for each in viewer.get("/admin/merchants", search=words)["merchants"]] == found
         assert viewer.get("/admin/merchants", status="disabled")["merchants"] == []
         assert viewer.call("GET", "/admin/merchants", params={"status": "lost"}).status_code == 400
 
@@ -269,6 +271,25 @@ class TestPeople:
         assert owner.get("/admin/operators/john/sessions") == {"operatorId": "john", "sessions": []}
         assert owner.post("/admin/operators/john/sign-out") == {"operatorId": "john", "ended": []}
         assert owner.post("/admin/operators/john/sign-out", 404, sessionIds=["ses_x"])["code"] == "session_not_found"
+
+    def test_passkeys_are_listed_and_removed(self, owner: Desk, database: Database) -> None:
+        path = "/admin/operators/owner/passkeys"
+        assert owner.get(path) == {"operatorId": "owner", "passkeys": []}
+        with database.write() as session:
+            for name in ("psk_1", "psk_2"):
+                values = {"name": name, "digest": name.encode() * 4, "now": utc_now()}
+                session.execute(
+                    text(
+                        "INSERT INTO operator_passkeys "
+                        "VALUES (:name, 'owner', 'Laptop', :digest, :digest, 'pep_1', :digest, 0, :now, NULL)"
+                    ).bindparams(bindparam("now", type_=UtcDateTime)),
+                    values,
+                )
+        assert [each["passkeyId"] for each in owner.get(path)["passkeys"]] == ["psk_1", "psk_2"]
+        assert [each["label"] for each in owner.post(f"{path}/psk_1/remove")["passkeys"]] == ["Laptop"]
+        assert last_act(database)[:2] == ("operator:owner", "operators.remove_passkey")
+        assert owner.post(f"{path}/psk_1/remove", 404)["code"] == "passkey_not_found"
+        assert owner.call("GET", "/admin/operators/nobody/passkeys").json()["code"] == "operator_not_found"
 
     def test_the_last_owner_stays(self, owner: Desk) -> None:
         assert owner.post("/admin/operators/owner/disable", 409)["code"] == "last_owner"

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -92,3 +93,10 @@ def test_there_are_no_more_connections_than_descriptors(
 def test_under_tls_some_are_kept_for_those_that_have_only_begun(limit_descriptors: Callable[[int], None]) -> None:
     limit_descriptors(1128)
     assert _most_connections(half=True) == 500
+
+
+def test_what_administration_alone_needs_takes_no_memory_of_the_others() -> None:
+    script = "import sys, ecross_server.app.supervisor; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
+    assert "ecross_server.app.worker" in loaded
+    assert not {"alembic", "argon2", "cryptography", "fido2", "jinja2", "pyotp", "segno"} & set(loaded)

@@ -49,6 +49,7 @@ def test_the_commands_are_those_of_the_interface() -> None:
         *(("reviews", verb) for verb in ("list", "show", "approve", "deny", "recheck")),
         *(("operators", verb) for verb in (
             "add", "reinvite", "enroll", "list", "show", "role", "disable", "enable", "sessions", "sign-out", "token",
+            "passkeys", "remove-passkey",
         )),
         *(("audit", verb) for verb in ("list", "verify", "export")),
         *(("jobs", verb) for verb in ("list", "replay", "discard")),
@@ -89,7 +90,7 @@ def test_every_command_can_answer_programs(path: tuple[str, ...]) -> None:
 def test_no_command_takes_a_secret_as_argument(path: tuple[str, ...]) -> None:
     for parameter in COMMANDS[path].params:
         names = " ".join([parameter.name, *parameter.opts, *parameter.secondary_opts, str(parameter.metavar)]).lower()
-        names = names.replace("secret_id", "")  # a name, not the secret
+        names = names.replace("secret_id", "").replace("passkey_id", "")  # a name, not what it names
         for word in ("secret", "password", "token", "pepper", "key", "url"):
             assert word not in names
 

@@ -181,6 +181,29 @@ class TestChanging:
             "operatorId": "jane", "ended": ["ses_1"],
         }  # fmt: skip
 
+    def test_passkeys_are_listed_and_removed(
+        self, cli: Cli, jane: Settings, database: Database, peppers: Peppers
+    ) -> None:
+        del jane, peppers
+        assert cli("operators", "passkeys", "jane", "--json").result == {"operatorId": "jane", "passkeys": []}
+        assert cli("operators", "passkeys", "jane").out == "No passkeys. They are added in the console.\n"
+        with database.write() as session:
+            session.execute(
+                text(
+                    "INSERT INTO operator_passkeys "
+                    "VALUES ('psk_1', 'jane', 'Laptop', :digest, :digest, 'pep_1', :digest, 0, :now, NULL)"
+                ).bindparams(bindparam("now", type_=UtcDateTime)),
+                {"digest": b"d" * 32, "now": utc_now()},
+            )
+        (found,) = cli("operators", "passkeys", "jane", "--json").result["passkeys"]
+        assert list(found) == ["passkeyId", "label", "createdAt", "lastUsedAt"]
+        assert (found["passkeyId"], found["label"], found["lastUsedAt"]) == ("psk_1", "Laptop", None)
+        assert re.search(r"psk_1 +Laptop +2\S+", cli("operators", "passkeys", "jane").out)
+        assert cli("operators", "remove-passkey", "jane", "psk_2", "--json").error["code"] == "passkey_not_found"
+        assert cli("operators", "remove-passkey", "jane", "psk_1").out == "Removed the passkey psk_1 of jane.\n"
+        assert cli("operators", "remove-passkey", "jane", "psk_1", "--json").code == 3
+        assert cli("operators", "passkeys", "jane", "--json").result["passkeys"] == []
+
 
 class TestTokens:
     def test_a_token_for_scripts_names_the_operator(self, cli: Cli, jane: Settings, peppers: Peppers) -> None:

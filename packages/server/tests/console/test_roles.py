@@ -29,11 +29,16 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/console/static/{name}"): EVERYBODY,
     ("GET", "/console/sign-in"): EVERYBODY,
     ("POST", "/console/sign-in"): EVERYBODY,
+    ("POST", "/console/sign-in/passkey"): EVERYBODY,
     ("POST", "/console/sign-out"): EVERYBODY,
     ("GET", "/console/invitations/{token}"): EVERYBODY,
     ("POST", "/console/invitations/{token}"): EVERYBODY,
     ("GET", "/console/sessions"): VIEWER,
     ("POST", "/console/sessions/end"): VIEWER,
+    ("GET", "/console/passkeys"): VIEWER,
+    ("POST", "/console/passkeys"): VIEWER,
+    ("POST", "/console/passkeys/begin"): VIEWER,
+    ("POST", "/console/passkeys/remove"): VIEWER,
     ("GET", "/console/merchants"): VIEWER,
     ("GET", MERCHANT): VIEWER,
     ("GET", CLIENT): VIEWER,
@@ -79,6 +84,7 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("POST", f"{OPERATOR}/enable"): OWNER,
     ("POST", f"{OPERATOR}/reinvite"): OWNER,
     ("POST", f"{OPERATOR}/sign-out"): OWNER,
+    ("POST", f"{OPERATOR}/remove-passkey"): OWNER,
 }
 PRIVATE = sorted((method, path, role) for (method, path), role in ROLES.items() if role is not None)
 FORMS = sorted(path for method, path in ROLES if method == "POST")

@@ -30,7 +30,7 @@ CHANNEL_TABLES = {
 TABLES = (
     {"merchants", "clients", "secrets", "secret_uses", "client_calls", "registry_revision", "jobs", "hand_overs"}
     | {"approvals"}
-    | {"operators", "operator_invitations", "operator_sessions"}
+    | {"operators", "operator_invitations", "operator_sessions", "operator_passkeys", "operator_challenges"}
     | CATALOG_TABLES
     | AUDIT_TABLES
     | CHANNEL_TABLES

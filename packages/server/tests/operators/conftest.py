@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pyotp
@@ -39,6 +39,11 @@ def door(keys: OperatorKeys) -> Door:
 @pytest.fixture
 def caller(operator: Actor) -> Caller:
     return Caller(operator.keys, "203.0.113.7", "request-1", "Browser/1", "203.0.113.7")
+
+
+def fresh(door: Door) -> Door:
+    """Without what was charged."""
+    return replace(door, guard=SignInGuard(BudgetTable(64)))
 
 
 @dataclass

@@ -34,6 +34,7 @@ from ecross_server.operators.errors import (
 from ecross_server.operators.rules import OperatorKeys, Role, SessionEnds, Status
 from ecross_server.operators.service import Attempt, Caller, Door, Invitation, SignInGuard
 from ecross_server.settings import Settings
+from packages.server.tests.operators.conftest import fresh
 
 if TYPE_CHECKING:
     from packages.server.tests.operators.conftest import Person
@@ -53,11 +54,6 @@ def acts(database: Database) -> list[tuple[str, str, str, dict[str, Any]]]:
             (each.draft.actor, each.draft.action, each.draft.outcome, json.loads(each.draft.details or "{}"))
             for each in list_records(session, RecordFilter())
         ]
-
-
-def fresh(door: Door) -> Door:
-    """Without what was charged."""
-    return replace(door, guard=SignInGuard(BudgetTable(64)))
 
 
 class TestInviting:

@@ -29,6 +29,7 @@ from ecross_server.kit.clock import to_milliseconds
 from ecross_server.kit.key_files import WatchedFile
 from ecross_server.merchants.rules import Peppers
 from ecross_server.merchants.service import read_peppers
+from ecross_server.operators.passkeys import RelyingParty
 from ecross_server.operators.passwords import Passwords
 from ecross_server.operators.rules import OperatorKeys, SessionEnds
 from ecross_server.operators.service import Door, SignInGuard
@@ -98,6 +99,7 @@ class Administration:
             peppers=self._present_peppers,
             public_url=settings.base_url,
             console_url=settings.console_base_url or "",
+            relying_party=RelyingParty.of(settings.console_base_url or ""),
             signing_keys_file=settings.signing_keys_file,
             peppers_file=settings.peppers_file,
             witness_file=settings.audit_witness_file,

@@ -15,13 +15,15 @@ from ecross_server.cli.setup import opened_database
 from ecross_server.kit.clock import utc_now
 from ecross_server.kit.errors import Fault, InvalidInputError
 from ecross_server.merchants.service import load_peppers
-from ecross_server.operators import service
+from ecross_server.operators import passkeys, service
 from ecross_server.operators.rules import OperatorKeys, SessionEnds
 from ecross_server.operators.schemas import (
     EndedSessionsOut,
     InvitedOperatorOut,
     OperatorListOut,
     OperatorOut,
+    PasskeyListOut,
+    PasskeyOut,
     SessionListOut,
     SessionOut,
 )
@@ -54,7 +56,7 @@ def add(
 
 @app.command()
 def reinvite(operator_id: OperatorId, *, as_json: AsJson = False) -> None:
-    """Invite an operator again, for a new password and authenticator; the old ones end when it is used."""
+    """Invite an operator again, for a new password and authenticator; the old ones and passkeys end when it is used."""
     with opened_database() as (database, settings):
         keys = _keys(settings)
         with acting(database, settings) as (session, by):
@@ -182,6 +184,38 @@ def sign_out(
         print_model(EndedSessionsOut(operator_id=operator_id, ended=list(ended)))
     else:
         say(f"Ended {len(ended)} session{'' if len(ended) == 1 else 's'} of {operator_id}.")
+
+
+@app.command("passkeys")
+def passkeys_(operator_id: OperatorId, *, as_json: AsJson = False) -> None:
+    """List the passkeys with which an operator signs in to the console."""
+    with opened_database() as (database, _), database.read() as session:
+        listed = [PasskeyOut.of(each) for each in passkeys.list_passkeys(session, operator_id)]
+    if as_json:
+        print_model(PasskeyListOut(operator_id=operator_id, passkeys=listed))
+        return
+    print_table(
+        ("PASSKEY", "LABEL", "ADDED", "LAST USED"),
+        [(each.passkey_id, each.label, shown(each.created_at), shown(each.last_used_at)) for each in listed],
+        empty="No passkeys. They are added in the console.",
+    )
+
+
+@app.command("remove-passkey")
+def remove_passkey(
+    operator_id: OperatorId,
+    passkey_id: Annotated[str, typer.Argument(metavar="PASSKEY_ID", help="Its id, such as psk_q7w4k2m5zt3xa.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Let a passkey open nothing any more. Sessions that it has begun go on; see sign-out."""
+    with opened_database() as (database, settings), acting(database, settings) as (session, by):
+        passkeys.remove_passkey(session, operator_id, passkey_id, now=utc_now(), by=by)
+        left = [PasskeyOut.of(each) for each in passkeys.list_passkeys(session, operator_id)]
+    if as_json:
+        print_model(PasskeyListOut(operator_id=operator_id, passkeys=left))
+    else:
+        say(f"Removed the passkey {passkey_id} of {operator_id}.")
 
 
 @app.command()

@@ -36,6 +36,7 @@ from ecross_server.merchants.rules import API_GROUPS, Peppers, end_of, shown_sta
 from ecross_server.merchants.schemas import listed
 from ecross_server.operators import service as operators
 from ecross_server.operators.errors import TooManySignInsError
+from ecross_server.operators.passkeys import RelyingParty
 from ecross_server.operators.rules import Role
 from ecross_server.operators.service import Caller, Door, Operator, SessionEnds, SignedIn
 from ecross_server.web.addresses import CallerAddresses, neighborhood
@@ -81,6 +82,8 @@ class Desk:
     """What hand-over links begin with."""
     console_url: str
     """What links to the console begin with."""
+    relying_party: RelyingParty | None
+    """What passkeys are made for, where there can be any."""
     signing_keys_file: Path
     peppers_file: Path
     witness_file: Path
@@ -105,15 +108,20 @@ class Visit:
         self.signed_in: SignedIn | None = None
 
     @property
-    def operator(self) -> Operator:
-        """Who is signed in.
+    def session(self) -> SignedIn:
+        """The session of whom is signed in.
 
         Raises:
             NotSignedInError: if nobody is.
         """
         if self.signed_in is None:
             raise NotSignedInError
-        return self.signed_in.operator
+        return self.signed_in
+
+    @property
+    def operator(self) -> Operator:
+        """Who is signed in. Raises as `session` does."""
+        return self.session.operator
 
     @property
     def caller(self) -> Caller:

@@ -27,6 +27,9 @@ DONE: Final[Mapping[str, str]] = {
     "merchant-registered": "The merchant is registered. It has no credentials yet: those need a second person.",
     "leak-closed": "What has leaked opens nothing any more, and every token of the client is dead within 5 seconds. "
     "Another secret needs a second person.",
+    "passkey-added": "The passkey is added: it opens the console from now on.",
+    "passkey-removed": "The passkey opens nothing any more. Sessions that it has begun go on: end them where the "
+    "device is lost.",
     "sessions-ended": "The sessions are ended.",
     "operator-disabled": "The operator is disabled, and signed out everywhere.",
     "operator-enabled": "The operator can sign in again.",
@@ -52,6 +55,7 @@ REFUSALS: Final[Mapping[str, str]] = {
     "secret_ended": "This secret opens nothing any more.",
     "approval_needed": "This needs the approval of a second person, who has not given it.",
     "approval_not_found": "There is no such approval.",
+    "passkey_not_found": "There is no such passkey.",
     "hand_over_not_found": "There is no such hand-over.",
     "hand_over_revealed": "The secret was revealed already, so there is nothing to cancel. End it on its "
     "client's page.",

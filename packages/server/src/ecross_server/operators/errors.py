@@ -88,6 +88,60 @@ class SignInRefusedError(ConflictError):
         super().__init__("Incorrect operator, password or code.")
 
 
+class PasskeyRefusedError(ConflictError):
+    """The passkey is unknown, ended or not the operator's, or its answer is wrong: nobody is told which."""
+
+    code = "passkey_refused"
+
+    def __init__(self) -> None:
+        super().__init__("This passkey opens nothing here. Sign in with your password and a code.")
+
+
+class PasskeyTooLateError(ConflictError):
+    """The challenge was made too long ago."""
+
+    code = "passkey_too_late"
+
+    def __init__(self) -> None:
+        super().__init__("This page has waited for too long. Try again.")
+
+
+class PasskeyUnusableError(ConflictError):
+    """What the browser has made is no passkey as it was asked for."""
+
+    code = "passkey_unusable"
+
+    def __init__(self) -> None:
+        super().__init__("The browser has made no passkey that can be used here. Nothing was added. Try again.")
+
+
+class TooManyPasskeysError(ConflictError):
+    """An operator has as many as are allowed."""
+
+    code = "too_many_passkeys"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"There are {most} passkeys already. Remove one of them first.")
+
+
+class PasskeyNotFoundError(NotFoundError):
+    """The operator has no such passkey."""
+
+    code = "passkey_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such passkey. List them with: ecross-server operators passkeys ID")
+
+
+class PasskeysNeedANameError(ConflictError):
+    """Browsers make passkeys for names of hosts, never for addresses."""
+
+    code = "passkeys_need_a_name"
+
+    def __init__(self) -> None:
+        super().__init__("Passkeys need a name instead of an address: set ECROSS_SERVER_CONSOLE_URL.")
+
+
 class TooManySignInsError(ConflictError):
     """Somebody at this address tries too often."""
 

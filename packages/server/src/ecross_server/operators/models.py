@@ -1,4 +1,4 @@
-"""The tables of operators, their invitations and their sessions."""
+"""The tables of operators, their invitations, their passkeys and their sessions."""
 
 from __future__ import annotations
 
@@ -56,3 +56,29 @@ class OperatorSession(Base):
     ends_at: Mapped[datetime] = mapped_column(UtcDateTime)
     address: Mapped[str | None] = mapped_column(String(64))
     user_agent: Mapped[str | None] = mapped_column(Text)
+
+
+class OperatorPasskey(Base):
+    """A passkey of an operator. Its public key counts only with the seal, which nobody makes without the pepper."""
+
+    __tablename__ = "operator_passkeys"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    operator_id: Mapped[str] = mapped_column(ForeignKey("operators.id"), index=True)
+    label: Mapped[str] = mapped_column(Text)
+    credential_digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)  # of the id that its maker gave it
+    credential: Mapped[bytes] = mapped_column(LargeBinary)  # attested credential data, WebAuthn 6.5.1
+    pepper_id: Mapped[str] = mapped_column(String(32))
+    seal: Mapped[bytes] = mapped_column(LargeBinary(32))
+    sign_count: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class OperatorChallenge(Base):
+    """A challenge that was answered, and until when it would be good: it works once."""
+
+    __tablename__ = "operator_challenges"
+
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    ends_at: Mapped[datetime] = mapped_column(UtcDateTime)

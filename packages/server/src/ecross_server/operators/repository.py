@@ -1,4 +1,4 @@
-"""Every query about operators, their invitations and their sessions."""
+"""Every query about operators, their invitations, their passkeys and their sessions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from ecross_server.operators.errors import OperatorNotFoundError
-from ecross_server.operators.models import OperatorAccount, OperatorInvitation, OperatorSession
+from ecross_server.operators.models import (
+    OperatorAccount,
+    OperatorChallenge,
+    OperatorInvitation,
+    OperatorPasskey,
+    OperatorSession,
+)
 from ecross_server.operators.rules import Role, SessionEnds, Status
 
 
@@ -112,6 +118,70 @@ def remove_invitations(session: Session, operator_id: str | None = None) -> None
     if operator_id is not None:
         query = query.where(OperatorInvitation.operator_id == operator_id)
     session.execute(query)
+
+
+def list_passkeys(session: Session, operator_id: str) -> Sequence[OperatorPasskey]:
+    """Those of an operator, the newest last."""
+    return session.scalars(
+        select(OperatorPasskey)
+        .where(OperatorPasskey.operator_id == operator_id)
+        .order_by(OperatorPasskey.created_at, OperatorPasskey.id)
+        .execution_options(populate_existing=True)
+    ).all()
+
+
+def find_passkey(session: Session, credential_digest: bytes) -> tuple[OperatorPasskey, OperatorAccount] | None:
+    """The passkey of this credential, with its operator."""
+    row = session.execute(
+        select(OperatorPasskey, OperatorAccount)
+        .join(OperatorAccount, OperatorAccount.id == OperatorPasskey.operator_id)
+        .where(OperatorPasskey.credential_digest == credential_digest)
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+def claim_passkey(session: Session, passkey_id: str, checked_seal: bytes, checked_count: int, **values: Any) -> bool:  # noqa: ANN401 - of columns
+    """Keep that the passkey was used; of all who use it at the same moment, one is told so."""
+    changed = session.execute(
+        update(OperatorPasskey)
+        .where(
+            OperatorPasskey.id == passkey_id,
+            OperatorPasskey.seal == checked_seal,
+            OperatorPasskey.sign_count == checked_count,
+        )
+        .values(**values)
+        .returning(OperatorPasskey.id)
+        .execution_options(synchronize_session=False)
+    )
+    return changed.first() is not None
+
+
+def remove_passkeys(
+    session: Session, operator_id: str | None = None, passkey_id: str | None = None, *, pepper_id: str | None = None
+) -> Sequence[str]:
+    """Remove passkeys: an operator's, the one named, those under a pepper, or what is all of that. Their ids."""
+    query = delete(OperatorPasskey).returning(OperatorPasskey.id).execution_options(synchronize_session=False)
+    for column, value in (
+        (OperatorPasskey.operator_id, operator_id),
+        (OperatorPasskey.id, passkey_id),
+        (OperatorPasskey.pepper_id, pepper_id),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    return session.scalars(query).all()
+
+
+def spend_challenge(session: Session, digest: bytes, ends_at: datetime, now: datetime) -> None:
+    """Keep that the challenge was answered; those that are over are forgotten.
+
+    Raises:
+        IntegrityError: if it was answered before.
+    """
+    session.execute(
+        delete(OperatorChallenge).where(OperatorChallenge.ends_at <= now).execution_options(synchronize_session=False)
+    )
+    session.execute(insert(OperatorChallenge).values(digest=digest, ends_at=ends_at))
 
 
 def find_session(session: Session, digest: bytes) -> tuple[OperatorSession, OperatorAccount] | None:

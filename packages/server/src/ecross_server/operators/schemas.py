@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
 from ecross_server.kit.clock import rfc3339
-from ecross_server.operators.rules import Role, Status
+from ecross_server.operators.rules import Passkey, Role, Status
 from ecross_server.operators.service import Invitation, Operator, SignedIn
 
 Instant = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
@@ -87,3 +87,24 @@ class EndedSessionsOut(_Wire):
 
     operator_id: str
     ended: list[str]
+
+
+class PasskeyOut(_Wire):
+    """A passkey of the console."""
+
+    passkey_id: str = Field(examples=["psk_q7w4k2m5zt3xa"])
+    label: str = Field(examples=["Jane's laptop"])
+    created_at: Instant
+    last_used_at: Instant | None
+
+    @classmethod
+    def of(cls, passkey: Passkey) -> PasskeyOut:
+        """The wire form."""
+        return cls(**{name: getattr(passkey, name) for name in PasskeyOut.model_fields})
+
+
+class PasskeyListOut(_Wire):
+    """An operator's passkeys."""
+
+    operator_id: str
+    passkeys: list[PasskeyOut]

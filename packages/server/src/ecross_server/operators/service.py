@@ -1,4 +1,4 @@
-"""What is done with operators: invite, enroll, sign in, change, disable, sign out.
+"""What is done with operators: invite, enroll, sign in, change, disable, sign out. Passkeys: see `passkeys`.
 
 Argon2 runs between transactions, never inside of one: a password is checked against what was read, and what comes of
 it is written only where that is still so. What an invitation, a cookie or a code opens is claimed by one conditional
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -33,10 +33,12 @@ from ecross_server.operators.errors import (
     WrongCodeError,
 )
 from ecross_server.operators.models import OperatorAccount, OperatorInvitation, OperatorSession
-from ecross_server.operators.passwords import Passwords
 from ecross_server.operators.rules import Operator, OperatorKeys, Role, SessionEnds, Status
 
-__all__ = ["Operator", "OperatorKeys", "Passwords", "Role", "SessionEnds"]  # what callers pass and get
+if TYPE_CHECKING:
+    from ecross_server.operators.passwords import Passwords
+
+__all__ = ["Operator", "OperatorKeys", "Role", "SessionEnds"]  # what callers pass and get
 
 DONE: Final = "done"
 UNCHANGED: Final = "unchanged"
@@ -107,6 +109,8 @@ class Proof:
     password_hash: str = field(repr=False)
     renewed: Mapping[str, object] = field(default_factory=dict, repr=False)
     """What is kept from now on, where that was under another pepper."""
+    keys: OperatorKeys | None = field(default=None, repr=False)
+    """Those to seal the passkeys with from now on, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +208,7 @@ def reinvite_operator(
 ) -> Invitation:
     """Another invitation for an operator, in the place of any before.
 
-    Once it is used, the old password, sessions and tokens end; until then all stays as it is.
+    Once it is used, the old password, passkeys, sessions and tokens end; until then all stays as it is.
 
     Raises:
         OperatorNotFoundError: if there is no such operator.
@@ -316,7 +320,7 @@ def finish_enrolment(
 ) -> Operator:
     """Use an invitation up with the chosen password, and a code which shows that the authenticator is set up.
 
-    The code is of no use afterwards. Sessions and tokens from before, if there are any, end.
+    The code is of no use afterwards. Passkeys, sessions and tokens from before, if there are any, end.
 
     Raises:
         InvitationNotFoundError: if the token is of no use, or somebody was faster.
@@ -343,6 +347,7 @@ def finish_enrolment(
         account.totp_step = step
         account.status = Status.ACTIVE
         _end_access(session, account)
+        repository.remove_passkeys(session, operator_id)
         by = caller.actor(operator_id)
         record_act(session, actor=by, action="operators.enroll", now=now, operatorId=operator_id)
         return _operator(account)
@@ -382,14 +387,14 @@ def check_sign_in(database: Database, attempt: Attempt, *, door: Door, caller: C
             actor = Actor(ANONYMOUS, caller.keys, caller.address, caller.request_id)
             record_act(session, actor=actor, action="operators.sign_in", now=now, outcome=REFUSED, **who)
         raise SignInRefusedError
-    renewed: Mapping[str, object] = {}
-    if pepper_id != keys.current:
-        renewed = {
-            "pepper_id": keys.current,
-            "password_hash": door.passwords.hash(keys.new_password_message(kept.operator_id, attempt.password)),
-            "totp_seed": keys.seal_seed(kept.operator_id, seed),
-        }
-    return Proof(kept.operator_id, step, kept.password_hash, renewed)
+    if pepper_id == keys.current:
+        return Proof(kept.operator_id, step, kept.password_hash)
+    renewed = {
+        "pepper_id": keys.current,
+        "password_hash": door.passwords.hash(keys.new_password_message(kept.operator_id, attempt.password)),
+        "totp_seed": keys.seal_seed(kept.operator_id, seed),
+    }
+    return Proof(kept.operator_id, step, kept.password_hash, renewed, keys)
 
 
 def claim_sign_in(session: Session, proof: Proof, *, now: datetime) -> Operator:
@@ -403,6 +408,8 @@ def claim_sign_in(session: Session, proof: Proof, *, now: datetime) -> Operator:
     )
     if not is_ours:
         raise SignInRefusedError
+    if proof.keys is not None:
+        reseal_passkeys(session, proof.operator_id, proof.keys)
     return _operator(repository.get_operator(session, proof.operator_id))
 
 
@@ -415,6 +422,16 @@ def open_session(
         SignInRefusedError: as `claim_sign_in`.
     """
     operator = claim_sign_in(session, proof, now=now)
+    return begin_session(session, operator, ends=ends, caller=caller, now=now)
+
+
+def begin_session(
+    session: Session, operator: Operator, *, ends: SessionEnds, caller: Caller, now: datetime, **way: str
+) -> tuple[str, SignedIn]:
+    """As `open_session`, for an operator whom something else has let in: `way` tells the audit trail what.
+
+    A part of the acts that have checked that.
+    """
     repository.remove_ended_sessions(session, ends, now)
     value = rules.new_session_value()
     opened = OperatorSession(
@@ -431,8 +448,9 @@ def open_session(
     session.flush()
     by = caller.actor(operator.operator_id)
     record_act(
-        session, actor=by, action="operators.sign_in", now=now, operatorId=operator.operator_id, sessionId=opened.id
-    )
+        session, actor=by, action="operators.sign_in", now=now, operatorId=operator.operator_id, sessionId=opened.id,
+        **way,
+    )  # fmt: skip
     return value, _signed_in(opened, operator)
 
 
@@ -548,7 +566,17 @@ def end_under_pepper(session: Session, pepper_id: str) -> int:
         if account.status == Status.ACTIVE:
             account.status = Status.INVITED
         _end_access(session, account)
+    repository.remove_passkeys(session, pepper_id=pepper_id)
     return len(accounts)
+
+
+def reseal_passkeys(session: Session, operator_id: str, keys: OperatorKeys) -> None:
+    """Bring an operator's passkeys under the current pepper: a part of the acts that let an operator in."""
+    for kept in repository.list_passkeys(session, operator_id):
+        is_old = kept.pepper_id != keys.current
+        if is_old and keys.is_sealed(kept.pepper_id, operator_id, kept.id, kept.credential, kept.seal):
+            kept.pepper_id = keys.current
+            kept.seal = keys.seal_passkey(operator_id, kept.id, kept.credential)
 
 
 def end_all_access(session: Session, *, now: datetime) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Path
 
 from ecross_server.admin.endpoints.access import CurrentOffice, Owner, extra
 from ecross_server.admin.schemas import InviteAsked, RoleAsked, SignOutAsked
-from ecross_server.operators import service
-from ecross_server.operators.rules import Role
+from ecross_server.operators import passkeys, service
+from ecross_server.operators.rules import Passkey, Role
 from ecross_server.operators.schemas import (
     EndedSessionsOut,
     InvitedOperatorOut,
     OperatorListOut,
     OperatorOut,
+    PasskeyListOut,
+    PasskeyOut,
     SessionListOut,
     SessionOut,
 )
@@ -24,6 +27,7 @@ from ecross_server.web.unit_of_work import CurrentDatabase, CurrentTime
 router = APIRouter(prefix="/admin", tags=["operators"])
 
 OperatorId = Annotated[str, Path(alias="operatorId", description="The operator's id.", examples=["jane"])]
+PasskeyId = Annotated[str, Path(alias="passkeyId", description="The passkey's id.", examples=["psk_q7w4k2m5zt3xa"])]
 
 
 @router.get("/operators", summary="List operators", openapi_extra=extra(Role.OWNER))
@@ -126,3 +130,27 @@ def sign_out(
     with database.write() as session:
         ended = service.end_sessions(session, operator_id, now=now, by=acting.by, session_ids=asked.session_ids)
     return EndedSessionsOut(operator_id=operator_id, ended=list(ended))
+
+
+@router.get("/operators/{operatorId}/passkeys", summary="List an operator's passkeys", openapi_extra=extra(Role.OWNER))
+def list_passkeys(*, acting: Owner, database: CurrentDatabase, operator_id: OperatorId) -> PasskeyListOut:
+    """Those with which it signs in to the console, the newest last."""
+    del acting
+    with database.read() as session:
+        return _passkeys(operator_id, passkeys.list_passkeys(session, operator_id))
+
+
+@router.post(
+    "/operators/{operatorId}/passkeys/{passkeyId}/remove", summary="Remove a passkey", openapi_extra=extra(Role.OWNER)
+)
+def remove_passkey(
+    *, acting: Owner, database: CurrentDatabase, now: CurrentTime, operator_id: OperatorId, passkey_id: PasskeyId
+) -> PasskeyListOut:
+    """It opens nothing any more; the answer has those that are left. Sessions that it has begun go on."""
+    with database.write() as session:
+        passkeys.remove_passkey(session, operator_id, passkey_id, now=now, by=acting.by)
+        return _passkeys(operator_id, passkeys.list_passkeys(session, operator_id))
+
+
+def _passkeys(operator_id: str, listed: Sequence[Passkey]) -> PasskeyListOut:
+    return PasskeyListOut(operator_id=operator_id, passkeys=[PasskeyOut.of(each) for each in listed])

@@ -18,6 +18,7 @@ from ecross_server.console.endpoints import (
     limits,
     merchants,
     operators,
+    passkeys,
     sign_in,
     trail,
 )
@@ -43,7 +44,7 @@ def get_asset(*, name: Annotated[str, Path()], visit: CurrentVisit) -> Response:
     return Response(asset.content, headers=headers, media_type=asset.media_type)
 
 
-for subject in (sign_in, merchants, clients, limits, approvals, hand_overs, trail, installation, operators):
+for subject in (sign_in, passkeys, merchants, clients, limits, approvals, hand_overs, trail, installation, operators):
     router.include_router(subject.router)
 
 

@@ -11,7 +11,7 @@ from ecross_server.console.desk import PATH, Owner, PageRoute, Visit
 from ecross_server.console.endpoints.sign_in import INVITATION
 from ecross_server.console.forms import optional, require_typed, text_of
 from ecross_server.kit.errors import DomainError
-from ecross_server.operators import service
+from ecross_server.operators import passkeys, service
 from ecross_server.operators.service import Invitation
 from ecross_server.web.unit_of_work import CurrentDatabase
 
@@ -104,6 +104,14 @@ def post_sign_out(*, operator_id: OperatorId, visit: Owner, database: CurrentDat
     return visit.redirect(f"{OPERATORS}/{operator_id}", "sessions-ended")
 
 
+@router.post(SHOWN_PATH + "/remove-passkey", response_model=None)
+def post_remove_passkey(*, operator_id: OperatorId, visit: Owner, database: CurrentDatabase) -> Response:
+    """Remove one of an operator's passkeys."""
+    with database.write() as session:
+        passkeys.remove_passkey(session, operator_id, text_of(visit.form, "passkey"), now=visit.now, by=visit.actor)
+    return visit.redirect(f"{OPERATORS}/{operator_id}", "passkey-removed")
+
+
 def _invitation_page(visit: Visit, invitation: Invitation) -> Response:
     url = f"{visit.desk.console_url}{INVITATION}{invitation.token}"
     return visit.page("invited", invitation=invitation, url=url)
@@ -118,4 +126,5 @@ def _operator(visit: Visit, database: CurrentDatabase, operator_id: str) -> dict
     with database.read() as session:
         operator = service.get_operator(session, operator_id)
         sessions = service.list_sessions(session, operator_id, ends=visit.desk.ends, now=visit.now)
-    return {"operator": operator, "sessions": sessions[::-1]}
+        listed = passkeys.list_passkeys(session, operator_id)
+    return {"operator": operator, "sessions": sessions[::-1], "passkeys": listed[::-1]}

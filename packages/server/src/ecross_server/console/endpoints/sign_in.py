@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path
@@ -23,7 +25,8 @@ from ecross_server.console.errors import PasswordsDifferError
 from ecross_server.console.forms import optional, text_of
 from ecross_server.kit.errors import DomainError
 from ecross_server.operators import service
-from ecross_server.operators.service import Attempt
+from ecross_server.operators.passkeys import ask_for_passkey
+from ecross_server.operators.service import Attempt, SignedIn
 from ecross_server.web.context import context_of
 from ecross_server.web.unit_of_work import CurrentDatabase
 
@@ -39,27 +42,44 @@ Token = Annotated[str, Path()]
 @router.get(SIGN_IN, response_model=None)
 def get_sign_in(*, visit: CurrentVisit, database: CurrentDatabase) -> Response:
     """The page for signing in; who is signed in goes on."""
-    next_path = _next_path(visit.request.query_params.get("next", ""))
+    next_path = next_path_of(visit.request.query_params)
     if find_session(visit, database) is not None:
         return visit.redirect(next_path)
-    return visit.page("sign_in", next=next_path)
+    return visit.page("sign_in", **sign_in_values(visit, next_path))
 
 
 @router.post(SIGN_IN, response_model=None)
 def post_sign_in(*, visit: CurrentVisit, database: CurrentDatabase) -> Response:
     """A new session each time; one that the browser had before ends."""
-    next_path = _next_path(visit.form.get("next", ""))
     attempt = Attempt(text_of(visit.form, "operator"), visit.form.get("password", ""), text_of(visit.form, "code"))
     try:
         proof = service.check_sign_in(database, attempt, door=visit.desk.door, caller=visit.caller, now=visit.now)
-        with database.write() as session:
-            value, _ = service.open_session(session, proof, ends=visit.desk.ends, caller=visit.caller, now=visit.now)
-            _end_session(visit, session)
+        return enter(
+            visit,
+            database,
+            lambda session: service.open_session(
+                session, proof, ends=visit.desk.ends, caller=visit.caller, now=visit.now
+            ),
+        )
     except DomainError as error:
-        return visit.refusal("sign_in", error, next=next_path)
-    answer = visit.redirect(next_path)
+        return visit.refusal("sign_in", error, **sign_in_values(visit, next_path_of(visit.form)))
+
+
+def enter(visit: Visit, database: CurrentDatabase, open_session: Callable[[Session], tuple[str, SignedIn]]) -> Response:
+    """Where the operator goes who has just been let in, with the cookie of the new session; the one before ends."""
+    with database.write() as session:
+        value, _ = open_session(session)
+        _end_session(visit, session)
+    answer = visit.redirect(next_path_of(visit.form))
     answer.set_cookie(COOKIE, value, secure=True, httponly=True, samesite="strict", path="/")
     return answer
+
+
+def sign_in_values(visit: Visit, next_path: str) -> dict[str, Any]:
+    """What the page for signing in needs: also what a browser asks for a passkey with, if there can be any."""
+    party = visit.desk.relying_party
+    options = None if party is None else ask_for_passkey(party, keys=visit.desk.door.keys(), now=visit.now)
+    return {"next": next_path, "party": party, "options": json.dumps(options)}
 
 
 @router.post(f"{PATH}/sign-out", response_model=None)
@@ -136,7 +156,8 @@ def _qr(text: str) -> str:
     return segno.make(text, error="m").svg_inline(border=2, light="#fff", svgclass=None, lineclass=None, omitsize=True)
 
 
-def _next_path(path: str) -> str:
+def next_path_of(said: Mapping[str, str]) -> str:
     """Where to go after signing in: nowhere but to a page of the console."""
+    path = said.get("next", "")
     is_ours = path.startswith(f"{PATH}/") and path.isascii() and path.isprintable() and not set(path) & set('\\?#"')
     return path if is_ours and not path.startswith((SIGN_IN, f"{PATH}/sign-out")) else HOME

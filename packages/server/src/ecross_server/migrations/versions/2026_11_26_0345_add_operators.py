@@ -1,4 +1,4 @@
-"""Add operators: who administers the server by name, their invitations and their sessions."""
+"""Add operators: who administers the server by name, their invitations, passkeys and sessions."""
 
 from __future__ import annotations
 
@@ -53,10 +53,36 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("operator_sessions", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_operator_sessions_operator_id"), ["operator_id"], unique=False)
+    op.create_table(
+        "operator_passkeys",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("operator_id", sa.String(length=32), nullable=False),
+        sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("credential_digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("credential", sa.LargeBinary(), nullable=False),
+        sa.Column("pepper_id", sa.String(length=32), nullable=False),
+        sa.Column("seal", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("sign_count", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["operator_id"], ["operators.id"], name=op.f("fk_operator_passkeys_operator_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_operator_passkeys")),
+        sa.UniqueConstraint("credential_digest", name=op.f("uq_operator_passkeys_credential_digest")),
+    )
+    with op.batch_alter_table("operator_passkeys", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_operator_passkeys_operator_id"), ["operator_id"], unique=False)
+    op.create_table(
+        "operator_challenges",
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("ends_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_operator_challenges")),
+    )
 
 
 def downgrade() -> None:
     """Back."""
+    op.drop_table("operator_challenges")
+    op.drop_table("operator_passkeys")
     op.drop_table("operator_sessions")
     op.drop_table("operator_invitations")
     op.drop_table("operators")
