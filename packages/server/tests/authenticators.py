@@ -11,7 +11,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from fido2.cose import ES256
+from fido2.cose import ES256, CoseKey
 from fido2.utils import websafe_decode, websafe_encode
 from fido2.webauthn import Aaguid, AttestationObject, AttestedCredentialData, AuthenticatorData, CollectedClientData
 
@@ -28,13 +28,14 @@ class Device:
     counts: bool = True
     credential_id: bytes = field(default_factory=lambda: os.urandom(32))
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()), repr=False)
+    kind: type[CoseKey] = ES256
     count: int = 0
     handle: bytes | None = None
 
     def create(self, options: Mapping[str, Any], **changes: Any) -> str:
         """What the browser says of the new passkey, as JSON."""
         self.handle = websafe_decode(options["user"]["id"])
-        public = ES256.from_cryptography_key(self.key.public_key())  # type: ignore[no-untyped-call]
+        public = self.kind.from_cryptography_key(self.key.public_key())
         attested = AttestedCredentialData.create(Aaguid.NONE, self.credential_id, public)
         data = self._data(FLAG.AT, attested)
         response = {

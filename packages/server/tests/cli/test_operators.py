@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyotp
 import pytest
 from sqlalchemy import bindparam, text
+from sqlalchemy.orm import Session
 
 from ecross_server.admin.tokens import AdminTokens
 from ecross_server.kit.clock import utc_now
@@ -188,13 +189,7 @@ class TestChanging:
         assert cli("operators", "passkeys", "jane", "--json").result == {"operatorId": "jane", "passkeys": []}
         assert cli("operators", "passkeys", "jane").out == "No passkeys. They are added in the console.\n"
         with database.write() as session:
-            session.execute(
-                text(
-                    "INSERT INTO operator_passkeys "
-                    "VALUES ('psk_1', 'jane', 'Laptop', :digest, :digest, 'pep_1', :digest, 0, :now, NULL)"
-                ).bindparams(bindparam("now", type_=UtcDateTime)),
-                {"digest": b"d" * 32, "now": utc_now()},
-            )
+            add_passkey(session, "psk_1")
         (found,) = cli("operators", "passkeys", "jane", "--json").result["passkeys"]
         assert list(found) == ["passkeyId", "label", "createdAt", "lastUsedAt"]
         assert (found["passkeyId"], found["label"], found["lastUsedAt"]) == ("psk_1", "Laptop", None)
@@ -203,6 +198,25 @@ class TestChanging:
         assert cli("operators", "remove-passkey", "jane", "psk_1").out == "Removed the passkey psk_1 of jane.\n"
         assert cli("operators", "remove-passkey", "jane", "psk_1", "--json").code == 3
         assert cli("operators", "passkeys", "jane", "--json").result["passkeys"] == []
+
+    def test_what_is_left_of_them_is_told(self, cli: Cli, jane: Settings, database: Database) -> None:
+        del jane
+        with database.write() as session:
+            for name in ("psk_1", "psk_2"):
+                add_passkey(session, name)
+        left = cli("operators", "remove-passkey", "jane", "psk_1", "--json").result
+        assert (left["operatorId"], [each["passkeyId"] for each in left["passkeys"]]) == ("jane", ["psk_2"])
+
+
+def add_passkey(session: Session, passkey_id: str) -> None:
+    """Put one into the database, as no browser has made it."""
+    session.execute(
+        text(
+            "INSERT INTO operator_passkeys "
+            "VALUES (:id, 'jane', 'Laptop', :digest, :digest, 'pep_1', :digest, 0, :now, NULL)"
+        ).bindparams(bindparam("now", type_=UtcDateTime)),
+        {"id": passkey_id, "digest": passkey_id.encode() * 4, "now": utc_now()},
+    )
 
 
 class TestTokens:

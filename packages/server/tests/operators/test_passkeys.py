@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from fido2.cose import ES384
 from fido2.webauthn import AuthenticatorData
 from sqlalchemy import text
 
@@ -191,6 +193,16 @@ class TestAdding:
         ids=["for another console", "nobody was asked", "nobody was there", "no id", "an id too long"],
     )  # fmt: skip
     def test_what_was_made_in_another_way_is_not_kept(self, desk: Desk, device: Device) -> None:
+        with pytest.raises(PasskeyUnusableError):
+            desk.keep(device.create(desk.begin()))
+
+    def test_an_id_that_is_not_the_keys_is_not_kept(self, desk: Desk, device: Device) -> None:
+        said = json.loads(device.create(desk.begin()))
+        with pytest.raises(PasskeyUnusableError):
+            desk.keep(json.dumps({**said, "id": "AAAA", "rawId": "AAAA"}))
+
+    def test_a_key_of_another_kind_than_was_asked_for_is_not_kept(self, desk: Desk) -> None:
+        device = Device(key=ec.generate_private_key(ec.SECP384R1()), kind=ES384)
         with pytest.raises(PasskeyUnusableError):
             desk.keep(device.create(desk.begin()))
 

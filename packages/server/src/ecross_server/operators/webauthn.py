@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import json
@@ -14,7 +15,6 @@ from urllib.parse import urlsplit
 from ecross_server.operators.rules import CHALLENGE_LIFE, ISSUER
 
 if TYPE_CHECKING:
-    from fido2.cose import CoseKey
     from fido2.server import Fido2Server
 
 ALGORITHMS: Final = (-8, -7, -257)
@@ -144,18 +144,17 @@ def check_creation(party: RelyingParty, answer: Answer) -> Created:
     Raises:
         WrongAnswerError: if anything is wrong with it.
     """
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - few need it
+    from fido2.webauthn import AttestedCredentialData  # noqa: PLC0415
+
     try:
         data = _server(party).register_complete(_state(answer), answer.content)
-        credential = data.credential_data
-        is_right = (
-            credential is not None
-            and credential.credential_id == answer.credential_id
-            and credential.public_key.ALGORITHM in ALGORITHMS
-            and _is_usable(credential.public_key)
-        )
+        credential = AttestedCredentialData(bytes(data.credential_data or b""))
+        with contextlib.suppress(InvalidSignature):  # whatever is no key, as a point off its curve, says so otherwise
+            credential.public_key.verify(b"", b"")
     except Exception as error:
         raise WrongAnswerError from error
-    if not is_right or credential is None:
+    if credential.credential_id != answer.credential_id or credential.public_key.ALGORITHM not in ALGORITHMS:
         raise WrongAnswerError
     return Created(answer.credential_id, bytes(credential), data.counter)
 
@@ -184,17 +183,6 @@ def credential_id_of(credential: bytes) -> bytes:
 def user_handle(operator_id: str) -> bytes:
     """What a passkey calls its operator: by it alone nobody is known."""
     return hashlib.sha256(b"ecross operator handle 1\0" + operator_id.encode()).digest()
-
-
-def _is_usable(key: CoseKey) -> bool:
-    """Whether the key can check a signature at all: a point may not be on its curve."""
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - few need it
-
-    try:
-        key.verify(b"", b"")
-    except InvalidSignature:
-        return True
-    return False
 
 
 def _server(party: RelyingParty) -> Fido2Server:
