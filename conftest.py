@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import shutil
@@ -16,11 +17,12 @@ from typing import Any
 
 import hypothesis
 import keyring
+import psycopg
 import pytest
 import redis
 import structlog
 from keyring.backends import fail
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.testclient import TestClient
 
@@ -222,21 +224,25 @@ def database_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -
         shutil.copyfile(request.getfixturevalue("_migrated_sqlite"), path)
         return f"sqlite:///{path}"
     url: str = request.getfixturevalue("_migrated_postgresql")
-    engine = create_engine(url)
-    # Deleted row by row: to truncate so many tables takes fifty times as long.
-    tables = [table.name for table in reversed(Base.metadata.sorted_tables) if table.name != "registry_revision"]
-    beginning = "0, 0, decode(repeat('00', 32), 'hex'), '', '', ''"
-    with engine.begin() as connection:
-        for table in tables:
-            connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - ours
-        connection.execute(text("SELECT setval(seqrelid::regclass, 1, false) FROM pg_sequence"))
-        connection.execute(text("UPDATE registry_revision SET value = 1"))
-        marks = f"INSERT INTO audit_marks VALUES ('head', {beginning}), ('anchor', {beginning})"  # noqa: S608 - ours
-        connection.execute(text(marks))
-        ecom = "('ECOM', 'E-commerce', 'BR', 'BRL', true, '2026-11-25 00:00:00Z')"
-        connection.execute(text(f"INSERT INTO channels VALUES {ecom}"))  # noqa: S608 - ours
-    engine.dispose()
+    address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(address) as connection:
+        connection.execute(_clearing_statements())
     return url
+
+
+@functools.cache
+def _clearing_statements() -> bytes:
+    """What leaves a PostgreSQL database as it is after its migration, all in one go."""
+    names = [table.name for table in reversed(Base.metadata.sorted_tables)]
+    beginning = "0, 0, decode(repeat('00', 32), 'hex'), '', '', ''"
+    return ";".join([
+        # Deleted row by row: to truncate so many tables takes fifty times as long.
+        *(f"DELETE FROM {name}" for name in names if name != "registry_revision"),  # noqa: S608 - ours
+        "SELECT setval(seqrelid::regclass, 1, false) FROM pg_sequence",
+        "UPDATE registry_revision SET value = 1",
+        f"INSERT INTO audit_marks VALUES ('head', {beginning}), ('anchor', {beginning})",  # noqa: S608 - ours
+        "INSERT INTO channels VALUES ('ECOM', 'E-commerce', 'BR', 'BRL', true, '2026-11-25 00:00:00Z')",
+    ]).encode()  # fmt: skip
 
 
 @pytest.fixture

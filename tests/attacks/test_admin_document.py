@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ecross_server.audit.service import Actor
 
-EXAMPLES = 5
+EXAMPLES = 3
 
 
 @pytest.fixture

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 CALLERS = ("a good token", "no token", "junk for a token", "whatever for a token")
 OFF = {"whatever for a token": ["positive_data_acceptance", "unsupported_method"]}
-EXAMPLES = {"a good token": 50}
-FEW_EXAMPLES = 20
+EXAMPLES = {"a good token": 40}
+FEW_EXAMPLES = 8
 LINKED = "calls by links"
 SAY_MORE = ("POST /ext/merchant/skus", "POST /ext/inventories/", "POST /ext/inventories")
 

@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pyotp
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
@@ -43,6 +44,8 @@ def clock() -> AdminClock:
 def administration(settings: Settings, clock: AdminClock) -> Iterator[Administration]:
     """The administration by that clock; nobody may do anything yet."""
     made = Administration(settings.model_copy(update={"page_size": 3}), clock=clock)
+    # Argon2 as always, but for how much of it.
+    made.office.door.passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     yield made
     made.database.close()
 
