@@ -269,9 +269,9 @@ class Supervisor:
             log.error("reload_refused", reason=error.message)  # noqa: TRY400 - the message says it all
             return
         reload = reloading.compare(self._settings, new)
-        log.info("settings_reloaded", changed=reload.taken)
         if reload.need_restart:
             log.warning("restart_needed", changed=reload.need_restart)
+        log.info("settings_reloaded", changed=reload.taken)
         self._settings = reload.settings
         reloading.show(self._settings, self._shown_settings)
         configure_logs(self._settings.log_format, self._settings.log_level)
